@@ -1,0 +1,5 @@
+import sys
+
+from graphloss.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,82 @@
+"""graphloss train"""
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from graphloss.cli.arguments import Parser
+from graphloss.cli.quiet import quiet_libraries
+from graphloss.training.config import DataConfig, GLossConfig, ModelConfig, TrainingConfig
+from graphloss.training.run import RunConfig, run_training
+from graphloss.training.run_directory import RunDirectory
+from graphloss.training.trainer import NonFiniteLoss
+
+
+def run(arguments: list[str]) -> int:
+    """Train a classifier, write its run directory, and say where everything lies."""
+    parser = _parser()
+    if "--help_all" not in arguments:
+        parser.hide_rare()
+    if "--help_all" in arguments:
+        parser.print_help()
+        return 0
+    config_flag, _ = _config_parser().parse_known_args(arguments)
+    *configs, flags = parser.parse(arguments, config_flag.config)
+    config = RunConfig(*configs)
+    console = Console(quiet=flags.quiet, highlight=False)
+    quiet_libraries()
+    directory = RunDirectory(Path(config.training.output_dir))
+    if flags.resume and directory.metrics.exists():
+        console.print(f"{directory.path} is a finished run", markup=False, soft_wrap=True)
+        return 0
+    try:
+        metrics = run_training(config, overwrite=flags.overwrite, resume=flags.resume, console=console)
+    except NonFiniteLoss as error:
+        print(f"graphloss train: {error}{_kept(directory)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"graphloss train: interrupted{_kept(directory)}", file=sys.stderr)
+        return 3 if directory.checkpoints() else 1
+    _summarize(directory, metrics, console)
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "train",
+        (DataConfig, ModelConfig, GLossConfig, TrainingConfig),
+        description="Train a classifier on labelled texts. Every option can also stand in the YAML file of --config.",
+    )
+    parser.add_argument("--config", metavar="FILE", help="YAML file of options; those of the command line go before it.")
+    parser.add_argument("--resume", action="store_true", help="Go on from the last checkpoint in --output_dir.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace a run in --output_dir.")
+    parser.add_argument("--quiet", action="store_true", help="Print nothing but errors.")
+    parser.add_argument("--help_all", action="store_true", help="Every option, those of transformers included.")
+    return parser
+
+
+def _config_parser() -> Parser:
+    parser = Parser("train", add_help=False)
+    parser.add_argument("--config")
+    return parser
+
+
+def _kept(directory: RunDirectory) -> str:
+    checkpoints = directory.checkpoints()
+    return f"; the last checkpoint is {checkpoints[0]}, to go on from with --resume" if checkpoints else "; no checkpoint yet"
+
+
+def _summarize(directory: RunDirectory, metrics: dict, console: Console) -> None:
+    for split, scores in metrics.items():
+        line = f"{split}: accuracy {scores['accuracy']:.4f}, macro-F1 {scores['macro_f1']:.4f}, {scores['n']} documents"
+        console.print(line, markup=False)
+    for path, purpose in (
+        (directory.model, "the model, for graphloss, transformers and sentence-transformers"),
+        (directory.metrics, "scores"),
+        (directory.predictions, "predictions for the validation and test documents"),
+        (directory.history, "losses and scores by step"),
+        (directory.config, "settings, to repeat the run with train --config"),
+        (directory.environment, "versions and hardware"),
+    ):
+        console.print(f"  {path}  {purpose}", markup=False, soft_wrap=True)

@@ -1,0 +1,156 @@
+"""Training, validation and test documents: from files, from a folder, from a data set by name."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from graphloss.data.benchmarks import BENCHMARKS, check_rows
+from graphloss.data.documents import Documents, label_names
+from graphloss.data.files import SUFFIXES, Columns, Table, documents_from, read_documents
+from graphloss.errors import InputError
+from graphloss.graph.masking import split_batch
+
+SPLITS = ("train", "validation", "test")
+DATA_VARIABLE = "GRAPHLOSS_DATA"
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Documents to train on, to choose by, and to report on."""
+
+    train: Documents
+    validation: Documents
+    test: Documents | None = None
+
+
+def read_splits(
+    *,
+    data: str | None = None,
+    train: str | None = None,
+    validation: str | None = None,
+    test: str | None = None,
+    columns: Columns | None = None,
+    allow_unlabelled: bool = False,
+    validation_fraction: float = 0.1,
+    seed: int = 0,
+) -> Splits:
+    """Read the documents of a run.
+
+    Args:
+        data: a folder with train, validation and test files; the name of a benchmark (mr, r8, r52, 20ng, ohsumed),
+            looked for in the folder that the variable GRAPHLOSS_DATA names and then on the Hugging Face hub; or the
+            name of a data set on the hub.
+        train, validation, test: files, instead of `data`.
+        columns: the names of the columns.
+        allow_unlabelled: take training documents with an empty label as unlabelled.
+        validation_fraction: where there is no validation split, this share of the labelled training documents is cut
+            off, stratified, by `seed`.
+
+    Raises:
+        InputError: for everything that is wrong with them.
+    """
+    columns = columns or Columns()
+    if (data is None) == (train is None):
+        raise InputError("give the documents either as --train FILE or as --data FOLDER-or-name")
+    if data is not None:
+        if validation or test:
+            raise InputError("--validation and --test go with --train; --data brings its own splits")
+        found = _read_data(data, columns, allow_unlabelled)
+    else:
+        paths = {"train": train, "validation": validation, "test": test}
+        found = {
+            split: read_documents(path, columns, allow_unlabelled=allow_unlabelled and split == "train")
+            for split, path in paths.items()
+            if path is not None
+        }
+    if "validation" not in found:
+        found["train"], found["validation"] = cut_validation(found["train"], validation_fraction, seed)
+    return Splits(found["train"], found["validation"], found.get("test"))
+
+
+def cut_validation(documents: Documents, fraction: float, seed: int) -> tuple[Documents, Documents]:
+    """Cut a validation split off training documents: stratified, at random by `seed`, in the order of the file.
+
+    The only document of a class and documents without a label stay in training.
+
+    Raises:
+        InputError: where `fraction` is not between 0 and 1.
+    """
+    if not 0.0 < fraction < 1.0:
+        raise InputError(f"--validation_fraction must lie between 0 and 1, got {fraction}")
+    position = {name: index for index, name in enumerate(label_names(documents))}
+    labels = torch.tensor([-100 if name is None else position[name] for name in documents.labels or []])
+    generator = torch.Generator().manual_seed(seed)
+    _, cut = split_batch(labels, 1.0 - fraction, "stratified", generator)
+    held_out = set(cut.tolist())
+    kept = [row for row in range(len(documents)) if row not in held_out]
+    return documents.take(kept), documents.take(sorted(held_out))
+
+
+def _read_data(data: str, columns: Columns, allow_unlabelled: bool) -> dict[str, Documents]:
+    if Path(data).is_dir():
+        return _read_folder(Path(data), columns, allow_unlabelled)
+    if Path(data).is_file():
+        raise InputError(f"{data} is a file where a folder is due; give a single file as --train")
+    name = data.lower()
+    if name in BENCHMARKS:
+        folder = Path(os.environ.get(DATA_VARIABLE, "")) / name
+        if os.environ.get(DATA_VARIABLE) and folder.is_dir():
+            found = _read_folder(folder, columns, allow_unlabelled)
+        else:
+            found = _read_hub(BENCHMARKS[name].repository, columns, allow_unlabelled)
+        check_rows(name, {split: len(documents) for split, documents in found.items()})
+        return found
+    if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", data):
+        return _read_hub(data, columns, allow_unlabelled)
+    raise InputError(
+        f"--data {data}: neither a folder, nor a benchmark ({', '.join(BENCHMARKS)}), nor a data set on the hub "
+        "(owner/name); check the path"
+    )
+
+
+def _read_folder(folder: Path, columns: Columns, allow_unlabelled: bool) -> dict[str, Documents]:
+    found = {}
+    for split in SPLITS:
+        files = [folder / (split + suffix) for suffix in SUFFIXES if (folder / (split + suffix)).exists()]
+        if len(files) > 1:
+            raise InputError(f"{folder} holds {' and '.join(file.name for file in files)}; keep one of them")
+        if files:
+            allowed = allow_unlabelled and split == "train"
+            found[split] = read_documents(files[0], columns, allow_unlabelled=allowed)
+    if "train" not in found:
+        raise InputError(f"{folder} holds no train{'|'.join(SUFFIXES)}; name the file of training documents so")
+    return found
+
+
+def _read_hub(repository: str, columns: Columns, allow_unlabelled: bool) -> dict[str, Documents]:
+    import datasets
+
+    try:
+        loaded = datasets.load_dataset(repository)
+    except Exception as error:  # the hub client raises a dozen unrelated types
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"data set {repository} could not be loaded from the hub ({reason}); check its name and the network, or "
+            f"put its files into a folder that {DATA_VARIABLE} names"
+        ) from None
+    found = {}
+    for split in SPLITS:
+        if split in loaded:
+            table = Table(_with_names(loaded[split], columns.label))
+            allowed = allow_unlabelled and split == "train"
+            found[split] = documents_from(table, f"{repository} {split}", columns, allow_unlabelled=allowed)
+    if "train" not in found:
+        raise InputError(f"data set {repository} has no split 'train'; it has {', '.join(loaded)}")
+    return found
+
+
+def _with_names(split: "datasets.Dataset", label: str) -> dict[str, list]:  # noqa: F821
+    columns = split.to_dict()
+    feature = split.features.get(label)
+    if hasattr(feature, "names") and feature.names:
+        columns[label] = [None if index is None or index < 0 else feature.names[index] for index in columns[label]]
+    return columns

@@ -1,0 +1,38 @@
+"""Scores of predicted classes."""
+
+import numpy as np
+from jaxtyping import Float, Int
+from sklearn.metrics import accuracy_score, f1_score, log_loss
+
+
+def classification_metrics(
+    probabilities: Float[np.ndarray, "n C"], labels: Int[np.ndarray, " n"]
+) -> dict[str, float]:
+    """Scores of predictions, as fractions from 0 to 1.
+
+    Args:
+        probabilities: (n, C), rows sum to one.
+        labels: (n,) true classes; rows labelled -100 are left out.
+
+    Returns:
+        accuracy; macro_f1, the mean of the F1 of the classes that occur among labels or predictions, as scikit-learn
+        takes it; nll, the mean negative log-likelihood in nats; n, the number of documents scored.
+    """
+    known = labels != -100
+    probabilities, labels = probabilities[known], labels[known]
+    if len(labels) == 0:
+        return {"n": 0}
+    predictions = probabilities.argmax(axis=1)
+    return {
+        "accuracy": float(accuracy_score(labels, predictions)),
+        "macro_f1": float(f1_score(labels, predictions, average="macro", zero_division=0)),
+        "nll": float(log_loss(labels, probabilities, labels=np.arange(probabilities.shape[1]))),
+        "n": len(labels),
+    }
+
+
+def softmax(logits: Float[np.ndarray, "n C"]) -> Float[np.ndarray, "n C"]:
+    """Probabilities of logits, in float64."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    exponentials = np.exp(shifted)
+    return exponentials / exponentials.sum(axis=1, keepdims=True)

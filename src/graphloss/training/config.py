@@ -1,0 +1,154 @@
+"""The settings of a run: one dataclass per concern, from which flags, YAML, Python and the saved run all come."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import TrainingArguments
+
+from graphloss.data.files import Columns
+from graphloss.errors import InputError
+from graphloss.losses.gloss import BANDWIDTHS, GLoss, check_bandwidth
+
+
+def _option(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
+    return field(default=default, metadata={"help": help} | ({"choices": choices} if choices else {}))
+
+
+@dataclass
+class DataConfig:
+    """Where the documents come from."""
+
+    train: str | None = _option(None, "File of training documents: .csv, .tsv, .jsonl or .parquet.")
+    validation: str | None = _option(None, "File of validation documents; cut off the training file where not given.")
+    test: str | None = _option(None, "File of test documents, scored once, at the end.")
+    data: str | None = _option(
+        None,
+        "Instead of files: a folder with train, validation and test files, a benchmark (mr, r8, r52, 20ng, ohsumed), "
+        "or a data set on the hub.",
+    )
+    text_column: str = _option("text", "Column of the texts.")
+    label_column: str = _option("label", "Column of the labels.")
+    text_pair_column: str = _option("text_pair", "Column of second texts, read where there is one.")
+    allow_unlabelled: bool = _option(
+        False, "Take training documents with an empty label as unlabelled nodes of the graph instead of refusing them."
+    )
+    validation_fraction: float = _option(
+        0.1, "Share of the training documents cut off for validation, stratified, where no split is given."
+    )
+
+    @property
+    def columns(self) -> Columns:
+        """The names of the columns of the files."""
+        return Columns(self.text_column, self.label_column, self.text_pair_column)
+
+
+@dataclass
+class ModelConfig:
+    """The classifier that is trained."""
+
+    encoder: str = _option("minilm", "Encoder: minilm, a folder with a saved model, or a name on the hub.")
+    head: str = _option(
+        "stock",
+        "Classification head: stock, the architecture's own, which every tool can serve; or linear, the paper's, one "
+        "layer on the embedding that the graph sees.",
+        ("stock", "linear"),
+    )
+    pooling: str = _option(
+        "auto",
+        "What the graph sees of the last hidden state: first, mean or last token. auto: what the encoder was made "
+        "with, last for decoders, else first.",
+        ("auto", "first", "mean", "last"),
+    )
+    max_length: int = _option(128, "Texts are cut at this number of tokens.")
+    lora_rank: int = _option(0, "Train low-rank adapters of this rank in every linear layer of the encoder; 0 for all weights.")
+
+
+@dataclass
+class GLossConfig:
+    """The graph loss and its weight."""
+
+    graph_weight: float = _option(
+        0.3,
+        "Lambda in L = lambda L_graph + (1 - lambda) L_CE, from 0 to 1. The paper's 0.7 starves the classifier when "
+        "the loss is not softened by a second softmax.",
+    )
+    bandwidth: str = _option(
+        "sqrt", f"Width of the Gaussian affinity: a number above 0, or a rule ({', '.join(BANDWIDTHS)}) applied to each batch."
+    )
+    transition: str = _option(
+        "row", "Normalization of the graph: row, released (the paper's code) or column (the paper).", ("row", "released", "column")
+    )
+    labelled_fraction: float = _option(0.7, "Gamma, the share of the labels of a batch that is kept, from 0 to 1.")
+    masking: str = _option(
+        "stratified", "Which labels are hidden: stratified keeps one of each class, random is the paper's.", ("stratified", "random")
+    )
+    objective: str = _option(
+        "nll",
+        "Loss on the propagated labels: nll, or what the paper's code does alone (released) or with cross-entropy "
+        "(released-combined).",
+        ("nll", "released", "released-combined"),
+    )
+    teleport: float = _option(
+        1e-4, "Probability that a step of the walk goes to a random labelled document; keeps float32 exact at near-duplicates."
+    )
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.graph_weight <= 1.0:
+            raise InputError(f"graph_weight must lie in [0, 1], got {self.graph_weight}")
+        try:
+            check_bandwidth(self.bandwidth)
+            self.build(num_labels=2)
+        except ValueError as error:
+            raise InputError(str(error)) from None
+
+    def build(self, num_labels: int, *, class_weights: Tensor | None = None, seed: int = 0) -> GLoss:
+        """The loss that these settings describe."""
+        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "graph_weight"}
+        return GLoss(num_labels, **settings, class_weights=class_weights, seed=seed)
+
+
+@dataclass
+class TrainingConfig(TrainingArguments):
+    """How the classifier is trained: `transformers.TrainingArguments` with other defaults and a few fields more.
+
+    Defaults that differ: batches of 128, as in the paper, for the graph needs several documents of each class; at
+    most 8 epochs with early stopping on validation macro-F1 and the best weights restored; warm-up over a tenth of
+    the steps. Evaluation happens when checkpoints are saved, or the other way round, unless both are given.
+    """
+
+    loss: str = _option("gloss", "Loss: gloss, the graph loss mixed with cross-entropy, or ce, cross-entropy alone.", ("gloss", "ce"))
+    class_weights: str = _option("none", "Weights of the classes in the loss: none, or balanced (inverse to their size).", ("none", "balanced"))
+    patience: int = _option(3, "Stop after this many evaluations without a better validation macro-F1; 0 never stops early.")
+
+    per_device_train_batch_size: int = _option(128, "Documents that share a graph, on each device.")
+    per_device_eval_batch_size: int = _option(128, "Documents embedded at once for evaluation, on each device.")
+    num_train_epochs: float = _option(8.0, "Epochs at most.")
+    warmup_steps: float = _option(0.1, "Steps of linear warm-up; below 1, a share of all steps.")
+    logging_steps: float = _option(10, "Steps between two lines of progress.")
+    save_strategy: str | None = _option(None, "When checkpoints are saved: epoch (default), steps, best or no.")
+    eval_strategy: str | None = _option(None, "When validation documents are scored: as checkpoints are saved, unless both are given.")
+    save_total_limit: int | None = _option(2, "Checkpoints kept while training; the best one always is.")
+    load_best_model_at_end: bool = _option(True, "Restore the weights of the best evaluation.")
+    metric_for_best_model: str | None = _option("macro_f1", "Score of the validation documents that decides.")
+    disable_tqdm: bool | None = _option(True, "The progress bars of transformers; our own lines stand instead.")
+    logging_nan_inf_filter: bool = _option(False, "A loss that is not finite stops the run instead of being filtered.")
+    dataloader_pin_memory: bool = _option(torch.cuda.is_available(), "Pin memory for transfers to the device.")
+
+    def __post_init__(self) -> None:
+        if self.loss not in ("gloss", "ce"):
+            raise InputError(f"loss must be gloss or ce, got {self.loss!r}")
+        self._let_evaluation_follow_saving()
+        super().__post_init__()
+
+    def _let_evaluation_follow_saving(self) -> None:
+        if self.save_strategy is None:
+            self.save_strategy = self.eval_strategy or "epoch"
+            if self.eval_strategy is not None and self.eval_steps:
+                self.save_steps = self.eval_steps
+        if self.eval_strategy is None:
+            self.eval_strategy = "epoch" if self.save_strategy == "best" else self.save_strategy
+            self.eval_steps = self.save_steps
+        if self.save_strategy == "no" or self.eval_strategy == "no":
+            self.load_best_model_at_end = False

@@ -1,0 +1,207 @@
+"""A run, from files to a run directory."""
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+from rich.console import Console
+from torch import nn
+from transformers import PrinterCallback, TrainingArguments, set_seed
+
+from graphloss.data.documents import Documents, label_ids, label_names, listed, single_labels
+from graphloss.data.splits import Splits, read_splits
+from graphloss.data.tokens import encode
+from graphloss.evaluation.metrics import classification_metrics, softmax
+from graphloss.models.adapters import add_adapters, merge_adapters
+from graphloss.models.classifier import build_classifier, save_classifier
+from graphloss.models.encoder import Encoder, load_encoder
+from graphloss.models.sentence_encoder import write_modules
+from graphloss.training.callbacks import History, Report
+from graphloss.training.config import DataConfig, GLossConfig, ModelConfig, TrainingConfig
+from graphloss.training.run_directory import RunDirectory, describe_environment, write_json, write_yaml
+from graphloss.training.trainer import GraphLossTrainer
+
+
+@dataclass
+class RunConfig:
+    """All settings of a run."""
+
+    data: DataConfig
+    model: ModelConfig
+    gloss: GLossConfig
+    training: TrainingConfig
+
+    def to_dict(self) -> dict[str, Any]:
+        """Flat, by field name: all of our own fields, and those of `TrainingArguments` that differ from its defaults."""
+        ours = asdict(self.data) | asdict(self.model) | asdict(self.gloss)
+        defaults = {field.name: field.default for field in fields(TrainingArguments)}
+        given = {field.name: getattr(self.training, field.name) for field in fields(TrainingConfig) if field.init}
+        plain = {name: getattr(value, "value", value) for name, value in given.items()}
+        changed = {
+            name: value
+            for name, value in plain.items()
+            if value != defaults.get(name, None) and isinstance(value, str | int | float | bool)
+        }
+        return ours | changed
+
+
+def run_training(
+    config: RunConfig, *, overwrite: bool = False, resume: bool = False, console: Console | None = None
+) -> dict[str, Any]:
+    """Train a classifier and write its run directory.
+
+    Args:
+        config: the settings; `config.training.output_dir` names the directory.
+        overwrite: remove a run that is there first.
+        resume: go on from the last checkpoint there.
+        console: for progress; None for silence.
+
+    Returns:
+        What metrics.json holds: scores of "validation" and, if there are test documents, "test".
+
+    Raises:
+        InputError: for wrong input, before anything is written.
+    """
+    console = console or Console(quiet=True)
+    directory = RunDirectory(Path(config.training.output_dir))
+    directory.check(overwrite=overwrite, resume=resume)
+    splits = read_splits(
+        data=config.data.data,
+        train=config.data.train,
+        validation=config.data.validation,
+        test=config.data.test,
+        columns=config.data.columns,
+        allow_unlabelled=config.data.allow_unlabelled,
+        validation_fraction=config.data.validation_fraction,
+        seed=config.training.seed,
+    )
+    names, labels = _label(splits, console)
+    encoder = load_encoder(config.model.encoder)
+    pooling = encoder.pooling if config.model.pooling == "auto" else config.model.pooling
+    set_seed(config.training.seed)
+    model = build_classifier(encoder, names, head=config.model.head, pooling=pooling)
+    if config.model.lora_rank:
+        add_adapters(model, config.model.lora_rank)
+    trainer = _trainer(config, model, encoder, pooling, splits, labels)
+    _train(trainer, directory, config, overwrite=overwrite, resume=resume, console=console)
+    if config.model.lora_rank:
+        merge_adapters(model)
+    _save_model(directory, trainer.model, encoder, pooling, config.model.max_length)
+    return _score(trainer, directory, config, splits, names, labels, encoder)
+
+
+def _label(splits: Splits, console: Console) -> tuple[list[str], dict[str, list[int]]]:
+    names = label_names(splits.train)
+    single = single_labels(splits.train)
+    if single:
+        _say(console, f"note: one training document only for {listed(single)}; the graph cannot check these labels")
+    labels = {"train": label_ids(splits.train, names), "validation": label_ids(splits.validation, names)}
+    if splits.test is not None:
+        labels["test"] = label_ids(splits.test, names)
+    return names, labels
+
+
+def _trainer(
+    config: RunConfig,
+    model: nn.Module,
+    encoder: Encoder,
+    pooling: str,
+    splits: Splits,
+    labels: dict[str, list[int]],
+) -> GraphLossTrainer:
+    max_length = config.model.max_length
+    trainer = GraphLossTrainer(
+        model,
+        config.training,
+        gloss=config.gloss,
+        pooling=pooling,
+        train_dataset=encode(splits.train, encoder.tokenizer, max_length, labels["train"]),
+        eval_dataset=encode(splits.validation, encoder.tokenizer, max_length, labels["validation"]),
+        processing_class=encoder.tokenizer,
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _train(
+    trainer: GraphLossTrainer,
+    directory: RunDirectory,
+    config: RunConfig,
+    *,
+    overwrite: bool,
+    resume: bool,
+    console: Console,
+) -> None:
+    if overwrite:
+        directory.clear()
+    checkpoints = directory.checkpoints() if resume else []
+    if resume and not checkpoints:
+        _say(console, f"{directory.path} holds no checkpoint; starting over")
+        directory.history.unlink(missing_ok=True)
+    directory.path.mkdir(parents=True, exist_ok=True)
+    write_yaml(directory.config, config.to_dict())
+    write_json(directory.environment, describe_environment(config.training.seed, str(config.training.device)))
+    report = Report(console)
+    trainer.add_callback(History(directory.history))
+    trainer.add_callback(report)
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoints[0]) if checkpoints else None)
+    finally:
+        report.close()
+
+
+def _save_model(directory: RunDirectory, model: nn.Module, encoder: Encoder, pooling: str, max_length: int) -> None:
+    partial = directory.path / "model.partial"
+    partial.mkdir(exist_ok=True)
+    save_classifier(model, partial)
+    encoder.tokenizer.model_max_length = max_length
+    encoder.tokenizer.save_pretrained(partial)
+    write_modules(partial, pooling=pooling, dimension=encoder.config.hidden_size, max_length=max_length)
+    partial.replace(directory.model)
+
+
+def _score(
+    trainer: GraphLossTrainer,
+    directory: RunDirectory,
+    config: RunConfig,
+    splits: Splits,
+    names: list[str],
+    labels: dict[str, list[int]],
+    encoder: Encoder,
+) -> dict[str, Any]:
+    metrics: dict[str, Any] = {}
+    tables = []
+    for split, documents in (("validation", splits.validation), ("test", splits.test)):
+        if documents is None:
+            continue
+        encoded = encode(documents, encoder.tokenizer, config.model.max_length, labels[split])
+        probabilities = softmax(trainer.predict(encoded).predictions)
+        metrics[split] = classification_metrics(probabilities, np.asarray(labels[split]))
+        tables.append(_predictions(split, documents, probabilities, names))
+    partial = directory.predictions.with_suffix(".partial")
+    pyarrow.parquet.write_table(pyarrow.concat_tables(tables), partial)
+    partial.replace(directory.predictions)
+    write_json(directory.metrics, metrics)
+    directory.remove_checkpoints()
+    return metrics
+
+
+def _predictions(split: str, documents: Documents, probabilities: np.ndarray, names: list[str]) -> pyarrow.Table:
+    best = probabilities.argmax(axis=1)
+    return pyarrow.table(
+        {
+            "split": [split] * len(documents),
+            "row": list(range(len(documents))),
+            "text": documents.texts,
+            "label": documents.labels,
+            "prediction": [names[index] for index in best],
+            "probability": probabilities.max(axis=1),
+        }
+    )
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,144 @@
+"""What a run leaves behind, and where: everything else reads only that."""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from graphloss.errors import InputError
+
+PACKAGES = ("graphloss", "torch", "transformers", "accelerate", "datasets", "tokenizers", "scikit-learn", "numpy", "peft")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The files of a run. Each appears whole, by a rename.
+
+    Attributes:
+        path: of the directory.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The settings, as YAML that `train --config` takes."""
+        return self.path / "config.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Commit, versions, hardware and seed, as JSON."""
+        return self.path / "environment.json"
+
+    @property
+    def history(self) -> Path:
+        """One JSON object for each logged step and each evaluation."""
+        return self.path / "history.jsonl"
+
+    @property
+    def metrics(self) -> Path:
+        """Scores of the validation and test documents, as JSON. It is written last: where it is, the run is done."""
+        return self.path / "metrics.json"
+
+    @property
+    def predictions(self) -> Path:
+        """The prediction for each validation and test document, as Parquet."""
+        return self.path / "predictions.parquet"
+
+    @property
+    def model(self) -> Path:
+        """The model, as transformers and sentence-transformers load it."""
+        return self.path / "model"
+
+    def checkpoints(self) -> list[Path]:
+        """Checkpoints of training, the latest first."""
+        found = [path for path in self.path.glob("checkpoint-*") if path.name.split("-")[1].isdecimal()]
+        return sorted(found, key=lambda path: int(path.name.split("-")[1]), reverse=True)
+
+    def holds_run(self) -> bool:
+        """Whether a run was started here."""
+        return self.config.exists() or self.metrics.exists() or self.model.exists()
+
+    def check(self, *, overwrite: bool, resume: bool) -> None:
+        """Refuse a directory that holds a run, unless it may be overwritten or resumed.
+
+        Raises:
+            InputError: in that case, and where the path is a file.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path} is a file where a folder is due; name another --output_dir")
+        if self.holds_run() and not (overwrite or resume):
+            raise InputError(f"{self.path} holds a run; name another --output_dir, or give --resume or --overwrite")
+
+    def clear(self) -> None:
+        """Remove what a run wrote here, and nothing else."""
+        for path in (self.config, self.environment, self.history, self.metrics, self.predictions):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(self.model, ignore_errors=True)
+        self.remove_checkpoints()
+
+    def remove_checkpoints(self) -> None:
+        """Remove the checkpoints, which serve to resume only."""
+        for path in self.checkpoints():
+            shutil.rmtree(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON so that the file appears whole."""
+    _write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_yaml(path: Path, content: dict[str, Any]) -> None:
+    """Write YAML so that the file appears whole."""
+    _write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def describe_environment(seed: int, device: str) -> dict[str, Any]:
+    """What a reader needs to tell whether a figure can be compared: commit, versions, hardware, seed."""
+    import torch
+
+    return {
+        "commit": _commit(),
+        "versions": {"python": platform.python_version()} | _versions(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
+        "seed": seed,
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _commit() -> str | None:
+    """The commit of a source checkout of this package; None for an installed wheel."""
+    folder = Path(__file__).parent
+    try:
+        answer = subprocess.run(
+            ["git", "log", "-1", "--format=%H", "--", str(folder)], cwd=folder, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None
+
+
+def _write_text(path: Path, content: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(content, encoding="utf-8")
+    partial.replace(path)
