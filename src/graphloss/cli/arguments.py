@@ -27,7 +27,7 @@ COMMON = (
     "bf16",
     "fp16",
     "tf32",
-    "gradient_checkpointing",
+    "activation_checkpointing",
     "torch_compile",
     "logging_steps",
     "save_strategy",
@@ -122,20 +122,21 @@ class _Formatter(HelpFormatter):
     """Two columns, defaults at the end, percent signs as they are."""
 
     def __init__(self, prog: str, **others: Any) -> None:
-        super().__init__(prog, max_help_position=34, width=110)
+        super().__init__(prog, max_help_position=36, width=110)
 
     def _format_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any) -> str:
         return f"usage: {self._prog} [options]\n\n"
 
     def _format_action_invocation(self, action: Any) -> str:
         name = next((option for option in action.option_strings if "_" in option), action.option_strings[-1])
-        value = "" if action.nargs in (0, "?") else " " + self._value(action)
-        return name + value
+        return name if action.nargs in (0, "?") else f"{name} {self._value(action)}"
 
     def _value(self, action: Any) -> str:
-        return "|".join(map(str, action.choices)) if action.choices and len(action.choices) < 5 else action.dest.split("_")[-1].upper()
+        if action.choices and len(action.choices) < 5:
+            return "|".join(map(str, action.choices))
+        return action.metavar or action.dest.split("_")[-1].upper()
 
     def _expand_help(self, action: Any) -> str:
         text = " ".join((action.help or "").split())
-        shown = action.default not in (None, SUPPRESS, False, "") and action.option_strings and "--help" not in action.option_strings
-        return text + (f" [{getattr(action.default, 'value', action.default)}]" if shown else "")
+        default = getattr(action.default, "value", action.default)
+        return text if default in (None, SUPPRESS, False, "") else f"{text} [{default}]"

@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from graphloss.cli.arguments import Parser
+from graphloss.errors import InputError
 from graphloss.cli.quiet import quiet_libraries
 from graphloss.training.config import DataConfig, GLossConfig, ModelConfig, TrainingConfig
 from graphloss.training.run import RunConfig, run_training
@@ -24,6 +25,8 @@ def run(arguments: list[str]) -> int:
     config_flag, _ = _config_parser().parse_known_args(arguments)
     *configs, flags = parser.parse(arguments, config_flag.config)
     config = RunConfig(*configs)
+    if "output_dir" in config.training.left_open:
+        raise InputError("--output_dir is missing; name the folder for the run")
     console = Console(quiet=flags.quiet, highlight=False)
     quiet_libraries()
     directory = RunDirectory(Path(config.training.output_dir))

@@ -70,18 +70,26 @@ def label_ids(documents: Documents, names: list[str]) -> list[int]:
 
 
 def single_labels(documents: Documents) -> list[str]:
-    """Labels that one document only has, in order. They stay in training, and out of a stratified cut.
+    """Labels that one document only has, in order. They stay in training, and out of a stratified cut."""
+    return sorted(name for name, count in _label_counts(documents).items() if count == 1)
+
+
+def check_classes(documents: Documents) -> None:
+    """Refuse documents that nothing can be learned from.
 
     Raises:
         InputError: where fewer than two classes have two documents.
     """
-    counts = Counter(name for name in documents.labels or [] if name is not None)
+    counts = _label_counts(documents)
     if sum(count >= 2 for count in counts.values()) < 2:
         found = ", ".join(f"{name!r}: {count}" for name, count in counts.most_common(5)) or "none"
         raise InputError(
             f"{documents.source}: training needs two classes with two documents each, found {found}; add documents"
         )
-    return sorted(name for name, count in counts.items() if count == 1)
+
+
+def _label_counts(documents: Documents) -> Counter[str]:
+    return Counter(name for name in documents.labels or [] if name is not None)
 
 
 def listed(names: list[str], most: int = 8) -> str:

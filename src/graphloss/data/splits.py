@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from graphloss.data.benchmarks import BENCHMARKS, check_rows
-from graphloss.data.documents import Documents, label_names
+from graphloss.data.documents import Documents, check_classes, label_ids, label_names
 from graphloss.data.files import SUFFIXES, Columns, Table, documents_from, read_documents
 from graphloss.errors import InputError
 from graphloss.graph.masking import split_batch
@@ -66,6 +66,7 @@ def read_splits(
             for split, path in paths.items()
             if path is not None
         }
+    check_classes(found["train"])
     if "validation" not in found:
         found["train"], found["validation"] = cut_validation(found["train"], validation_fraction, seed)
     return Splits(found["train"], found["validation"], found.get("test"))
@@ -81,8 +82,7 @@ def cut_validation(documents: Documents, fraction: float, seed: int) -> tuple[Do
     """
     if not 0.0 < fraction < 1.0:
         raise InputError(f"--validation_fraction must lie between 0 and 1, got {fraction}")
-    position = {name: index for index, name in enumerate(label_names(documents))}
-    labels = torch.tensor([-100 if name is None else position[name] for name in documents.labels or []])
+    labels = torch.tensor(label_ids(documents, label_names(documents)))
     generator = torch.Generator().manual_seed(seed)
     _, cut = split_batch(labels, 1.0 - fraction, "stratified", generator)
     held_out = set(cut.tolist())

@@ -1,7 +1,9 @@
 """From texts to token ids."""
 
+from collections.abc import Iterator
+
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
+from transformers import BatchEncoding, DataCollatorWithPadding, PreTrainedTokenizerBase
 
 from graphloss.data.documents import Documents
 
@@ -23,3 +25,19 @@ def encode(
     encoded = tokenizer(documents.texts, documents.text_pairs, truncation=True, max_length=max_length)
     columns = dict(encoded) | ({} if labels is None else {"labels": labels})
     return Dataset.from_dict(columns)
+
+
+def batches_by_length(
+    documents: Documents, tokenizer: PreTrainedTokenizerBase, max_length: int, batch_size: int
+) -> Iterator[tuple[list[int], BatchEncoding]]:
+    """Batches of documents of like length, so that little is padded; for inference, where the order is free.
+
+    Yields:
+        The row numbers of a batch, and its padded tensors.
+    """
+    rows = encode(documents, tokenizer, max_length).to_list()
+    order = sorted(range(len(rows)), key=lambda row: len(rows[row]["input_ids"]))
+    collate = DataCollatorWithPadding(tokenizer)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        yield chosen, collate([rows[row] for row in chosen])

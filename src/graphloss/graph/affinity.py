@@ -4,9 +4,12 @@ Everything here works on logarithms of affinities: at small kernel widths every 
 float32, while the differences of their logarithms, which is all that a normalized row needs, stay exact.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 TRANSITIONS = ("row", "released", "column")
 
@@ -24,12 +27,37 @@ def unit_rows(embeddings: Float[Tensor, "B d"]) -> Float[Tensor, "B d"]:
 
     Source: Sharma, Agarwal & Kumar (2025), the normalization before the graph is built.
     """
-    peak = embeddings.detach().abs().amax(dim=1, keepdim=True)
-    present = peak >= torch.finfo(embeddings.dtype).tiny
-    scaled = embeddings / torch.where(present, peak, 1.0)
-    scaled = torch.where(present, scaled, 0.0)
-    length = torch.where(present, torch.linalg.vector_norm(scaled, dim=1, keepdim=True), 1.0)
-    return scaled / length
+    return _UnitRows.apply(embeddings)
+
+
+def scale_to_unit(embeddings: Float[Tensor, "B d"]) -> tuple[Float[Tensor, "B d"], Float[Tensor, "B 1"]]:
+    """Rows of unit length and the inverse of the lengths they had (0 for zero rows), without gradient."""
+    peak = embeddings.abs().amax(dim=1, keepdim=True)  # far faster than the infinity norm
+    inverse_peak = torch.where(peak >= torch.finfo(embeddings.dtype).tiny, peak.reciprocal(), 0.0)
+    rows = embeddings * inverse_peak
+    length = torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min_(0.5)  # at least 1, but for zero rows
+    return rows.div_(length), inverse_peak.div_(length)
+
+
+def unit_gradient(
+    rows: Float[Tensor, "B d"], inverse_length: Float[Tensor, "B 1"], gradient: Float[Tensor, "B d"]
+) -> Float[Tensor, "B d"]:
+    """The gradient with respect to embeddings, given the one with respect to their unit rows."""
+    along = torch.linalg.vecdot(rows, gradient)[:, None]
+    return torch.addcmul(gradient, rows, along, value=-1.0).mul_(inverse_length)
+
+
+class _UnitRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, embeddings: Tensor) -> Tensor:
+        rows, inverse_length = scale_to_unit(embeddings)
+        ctx.save_for_backward(rows, inverse_length)
+        return rows
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return unit_gradient(*ctx.saved_tensors, gradients[0])
 
 
 def squared_distances(rows: Float[Tensor, "n d"], columns: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
@@ -46,14 +74,17 @@ def squared_distances(rows: Float[Tensor, "n d"], columns: Float[Tensor, "m d"])
         (n, m), not negative.
     """
     centre = columns.detach().mean(dim=0)
-    rows, columns = rows - centre, columns - centre
-    products = rows @ columns.T
-    lengths = rows.square().sum(dim=1, keepdim=True) + columns.square().sum(dim=1)
-    return torch.add(lengths, products, alpha=-2.0).clamp_min(0.0)
+    same = rows is columns
+    columns = columns - centre
+    rows = columns if same else rows - centre
+    column_lengths = torch.linalg.vecdot(columns, columns)
+    row_lengths = column_lengths if same else torch.linalg.vecdot(rows, rows)
+    distances = torch.addmm(column_lengths, rows, columns.mT, alpha=-2.0).add_(row_lengths[:, None])
+    return distances.clamp_min(0.0)
 
 
 def log_affinities(
-    points: Float[Tensor, "B d"], nodes: Int[Tensor, " n"] | None, bandwidth: float | Float[Tensor, ""]
+    points: Float[Tensor, "B d"], nodes: Int[Tensor, " n"] | None, bandwidth: float
 ) -> Float[Tensor, "n B"]:
     """Logarithms of the Gaussian weights w_ij = exp(-|x_i - x_j|^2 / (2 sigma^2)), w_ii = 0.
 
@@ -76,7 +107,7 @@ def log_affinities(
 def transition_rows(
     points: Float[Tensor, "B d"],
     nodes: Int[Tensor, " n"],
-    bandwidth: float | Float[Tensor, ""],
+    bandwidth: float,
     transition: str = "row",
 ) -> Float[Tensor, "n B"]:
     """Rows of the transition matrix T of the graph on `points`.

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from graphloss.graph.affinity import squared_distances, unit_rows
+from graphloss.graph.affinity import scale_to_unit, squared_distances
 
 MAX_EXACT = 2_000
 
@@ -17,8 +17,8 @@ def bandwidth_sqrt(embeddings: Float[Tensor, "B d"], *, seed: int = 0) -> float:
     code of the distance; this follows the rule.
 
     Args:
-        embeddings: (B, d) float, brought to unit length here. Above 2,000 rows a sample of 2,000 is taken, so that
-            the cost does not grow with the square of the number of documents.
+        embeddings: (B, d) float. Above 2,000 rows a sample of 2,000 is taken, so that the cost does not grow with the
+            square of the number of documents.
         seed: of that sample.
 
     Returns:
@@ -27,7 +27,7 @@ def bandwidth_sqrt(embeddings: Float[Tensor, "B d"], *, seed: int = 0) -> float:
     Source: Sharma, Agarwal & Kumar (2025), G-Loss-SQRT.
     """
     points = _sample(embeddings, seed)
-    median = squared_distances(points, points).fill_diagonal_(0.0).flatten().median().sqrt().item()
+    median = squared_distances(points, points).fill_diagonal_(0.0).flatten().median().item() ** 0.5
     return (median / 3.0) ** 0.5 if median > 0 else 1.0
 
 
@@ -35,7 +35,7 @@ def bandwidth_dicm(embeddings: Float[Tensor, "B d"], labels: Int[Tensor, " B"], 
     """A third of the smallest distance between two documents of different label ("mst" in the released code).
 
     Args:
-        embeddings: (B, d) float, brought to unit length here; sampled above 2,000 rows as in `bandwidth_sqrt`.
+        embeddings: (B, d) float; sampled above 2,000 rows as in `bandwidth_sqrt`.
         labels: (B,) int64; rows labelled -100 are left out.
         seed: of the sample.
 
@@ -57,7 +57,7 @@ def bandwidth_dicm(embeddings: Float[Tensor, "B d"], labels: Int[Tensor, " B"], 
 
 def _sample(embeddings: Float[Tensor, "B d"], seed: int) -> Float[Tensor, "n d"]:
     points = _sample_rows(embeddings.detach(), seed)
-    return unit_rows(points if points.dtype == torch.float64 else points.float())
+    return scale_to_unit(points if points.dtype == torch.float64 else points.float())[0]
 
 
 def _sample_rows(rows: Tensor, seed: int) -> Tensor:

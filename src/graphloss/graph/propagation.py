@@ -1,14 +1,12 @@
 """Closed-form label propagation and the loss on what it infers."""
 
-from typing import Any
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from graphloss.graph.affinity import transition_rows, unit_rows
+from graphloss.graph.harmonic import attention_labels, harmonic_labels
 
 OBJECTIVES = ("nll", "released", "released-combined")
 
@@ -20,7 +18,7 @@ def propagate(
     evaluated: Int[Tensor, " e"],
     *,
     num_labels: int,
-    bandwidth: float | Float[Tensor, ""],
+    bandwidth: float,
     transition: str = "row",
     teleport: float = 0.0,
     normalize: bool = True,
@@ -59,11 +57,29 @@ def propagate(
         points = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
         if len(labelled) == 0 or len(evaluated) == 0:
             return points.new_full((len(evaluated), num_labels), 1.0 / num_labels)
-        points = unit_rows(points) if normalize else points
-        unlabelled = _evaluated_first(len(points), labelled, evaluated)
-        rows = transition_rows(points, unlabelled, bandwidth, transition)
-        targets = functional.one_hot(labels[labelled], num_labels).to(points.dtype)
-        solution = _harmonic(rows[:, unlabelled], rows[:, labelled], targets, transition, teleport)
+        targets = points.new_zeros(len(labelled), num_labels).scatter_(1, labels[labelled, None], 1.0)
+        teleport = max(teleport, 4.0 * torch.finfo(points.dtype).eps)
+        inferred = _evaluated_first(len(points), labelled, evaluated)
+        if transition == "row":
+            order = torch.cat([inferred, labelled])
+            solution = attention_labels(
+                points,
+                order,
+                len(inferred),
+                targets,
+                bandwidth=bandwidth,
+                teleport=teleport,
+                normalize=normalize,
+            )
+        else:
+            rows = transition_rows(unit_rows(points) if normalize else points, inferred, bandwidth, transition)
+            solution = harmonic_labels(
+                rows[:, inferred],
+                rows[:, labelled],
+                targets,
+                teleport=teleport,
+                stochastic_rows=transition != "column",
+            )
         return solution[: len(evaluated)]
 
 
@@ -105,15 +121,14 @@ def propagation_loss(
     if objective != "nll":
         loss = functional.cross_entropy(propagated, labels, weight=weights)
         return loss / len(labels) if objective == "released-combined" else loss
+    tiny = torch.finfo(propagated.dtype).tiny
     likelihood = propagated.gather(1, labels[:, None]).squeeze(1)
-    reachable = likelihood > 0
-    row_weights = weights[labels] * reachable
-    losses = -torch.where(reachable, likelihood, 1.0).log()
-    return (losses * row_weights).sum() / row_weights.sum().clamp_min(torch.finfo(losses.dtype).tiny)
+    row_weights = weights[labels] * (likelihood > 0)
+    return likelihood.clamp_min(tiny).log().dot(row_weights / -row_weights.sum().clamp_min(tiny))
 
 
-def _check(bandwidth: float | Tensor, teleport: float) -> None:
-    if not isinstance(bandwidth, Tensor) and not 0.0 < bandwidth < float("inf"):
+def _check(bandwidth: float, teleport: float) -> None:
+    if not 0.0 < bandwidth < float("inf"):
         raise ValueError(f"bandwidth must be a positive finite number, got {bandwidth}")
     if not 0.0 <= teleport <= 1.0:
         raise ValueError(f"teleport must lie in [0, 1], got {teleport}")
@@ -126,44 +141,3 @@ def _evaluated_first(size: int, labelled: Tensor, evaluated: Tensor) -> Tensor:
     rest[labelled] = False
     rest[evaluated] = False
     return torch.cat([evaluated, torch.nonzero(rest).squeeze(1)])
-
-
-def _harmonic(
-    among: Float[Tensor, "u u"],
-    towards: Float[Tensor, "u l"],
-    targets: Float[Tensor, "l C"],
-    transition: str,
-    teleport: float,
-) -> Float[Tensor, "u C"]:
-    """f = (1 - t) (P_uu f + P_ul Y_l) + t s, with s the class shares of the labelled documents."""
-    teleport = max(teleport, 4.0 * torch.finfo(among.dtype).eps)
-    sources = torch.lerp(towards @ targets, targets.mean(dim=0), teleport)
-    with torch.no_grad():
-        # What rounding leaves of a row's sum of one: with it, the system keeps the leak of each row to the labelled
-        # documents exactly, where 1 - p would lose a small one.
-        row_sums = among.new_ones(len(among)) if transition == "column" else among.sum(1) + towards.sum(1)
-    return _HarmonicSolve.apply(among, sources, torch.lerp(row_sums, row_sums.new_ones(()), teleport), 1.0 - teleport)
-
-
-class _HarmonicSolve(torch.autograd.Function):
-    """f of (diag(d) - a P) f = s, for a constant diagonal.
-
-    The transpose of the system is what is factored: its columns are dominated by their diagonal, so that no pivot is
-    ever exchanged and every sum in the elimination has terms of one sign. No entry of f can come out negative. The
-    same factors serve the backward pass, which solves (diag(d) - a P)^T g = dL/df once: dL/dP = a g f^T, dL/ds = g.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, among: Tensor, sources: Tensor, diagonal: Tensor, stay: float) -> Tensor:
-        factors, pivots = torch.linalg.lu_factor(torch.diag(diagonal) - stay * among.mT)
-        solution = torch.linalg.lu_solve(factors, pivots, sources, adjoint=True)
-        ctx.save_for_backward(factors, pivots, solution)
-        ctx.stay = stay
-        return solution
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        factors, pivots, solution = ctx.saved_tensors
-        adjoint = torch.linalg.lu_solve(factors, pivots, gradients[0])
-        return ctx.stay * adjoint @ solution.mT, adjoint, None, None

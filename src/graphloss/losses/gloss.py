@@ -1,10 +1,11 @@
 """G-Loss as a module for any training loop."""
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from graphloss.graph.affinity import TRANSITIONS, unit_rows
+from graphloss.graph.affinity import TRANSITIONS
 from graphloss.graph.bandwidth import bandwidth_dicm, bandwidth_sqrt
 from graphloss.graph.masking import MASKINGS, split_batch
 from graphloss.graph.propagation import OBJECTIVES, propagate, propagation_loss
@@ -107,24 +108,10 @@ class GLoss(nn.Module):
         labelled, masked = split_batch(known_labels, self.labelled_fraction, self.masking, self._generator())
         self.step += self.training
         sigma = self._width(embeddings, labels)
-        propagated = propagate(
-            embeddings,
-            labels,
-            labelled.to(labels.device),
-            masked.to(labels.device),
-            num_labels=self.num_labels,
-            bandwidth=sigma,
-            transition=self.transition,
-            teleport=self.teleport,
-        )
-        loss = propagation_loss(
-            propagated,
-            labels[masked.to(labels.device)],
-            objective=self.objective,
-            class_weights=self.class_weights,
-        )
         if len(labelled) == 0 or len(masked) == 0:
-            loss = unit_rows(embeddings[:0]).sum()
+            loss = embeddings[:0].float().sum()
+        else:
+            loss = self._loss(embeddings, labels, labelled.to(labels.device), masked.to(labels.device), sigma)
         self._measure(loss, sigma, known_labels, labelled, masked)
         return loss
 
@@ -142,10 +129,10 @@ class GLoss(nn.Module):
 
     def _checked(self, labels: Tensor) -> Tensor:
         labels = labels.cpu()
-        wrong = (labels != -100) & ((labels < 0) | (labels >= self.num_labels))
-        if wrong.any():
-            found = labels[wrong][0].item()
-            raise ValueError(f"labels must be -100 or lie in [0, {self.num_labels}), found {found}")
+        values = labels.numpy()
+        wrong = values[((values < 0) & (values != -100)) | (values >= self.num_labels)]
+        if len(wrong):
+            raise ValueError(f"labels must be -100 or lie in [0, {self.num_labels}), found {wrong[0]}")
         return labels
 
     def _generator(self) -> torch.Generator:
@@ -159,10 +146,24 @@ class GLoss(nn.Module):
             return bandwidth_dicm(embeddings, labels)
         return bandwidth_sqrt(embeddings)
 
+    def _loss(self, embeddings: Tensor, labels: Tensor, labelled: Tensor, masked: Tensor, sigma: float) -> Tensor:
+        propagated = propagate(
+            embeddings,
+            labels,
+            labelled,
+            masked,
+            num_labels=self.num_labels,
+            bandwidth=sigma,
+            transition=self.transition,
+            teleport=self.teleport,
+        )
+        return propagation_loss(propagated, labels[masked], objective=self.objective, class_weights=self.class_weights)
+
     def _measure(self, loss: Tensor, sigma: float, labels: Tensor, labelled: Tensor, masked: Tensor) -> None:
-        present = torch.zeros(self.num_labels, dtype=torch.bool)
-        present[labels[labelled]] = True
-        orphans = int((~present[labels[masked]]).sum())
+        values = labels.numpy()
+        present = np.zeros(self.num_labels, dtype=bool)
+        present[values[labelled.numpy()]] = True
+        orphans = int((~present[values[masked.numpy()]]).sum())
         self._measured = {
             "graph_loss": loss.detach(),
             "bandwidth": sigma,

@@ -68,7 +68,7 @@ def load_encoder(name: str) -> Encoder:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     config.pad_token_id = tokenizer.pad_token_id
-    return Encoder(location, local, config, tokenizer, _stated_pooling(location, local) or _usual_pooling(config))
+    return Encoder(location, local, config, tokenizer, stated_pooling(location, local) or _usual_pooling(config))
 
 
 def _locate(name: str) -> str:
@@ -100,7 +100,7 @@ def _minilm_from_package() -> str | None:
     return str(folder)
 
 
-def _stated_pooling(location: str, local: bool) -> str | None:
+def stated_pooling(location: str, local: bool) -> str | None:
     """What a sentence-transformers model says of its pooling: in its own words of today or of before version 5."""
     stated = _read_json(location, local, "1_Pooling/config.json")
     modes = [stated.get("pooling_mode")] + [

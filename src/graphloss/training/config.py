@@ -113,11 +113,15 @@ class GLossConfig:
 class TrainingConfig(TrainingArguments):
     """How the classifier is trained: `transformers.TrainingArguments` with other defaults and a few fields more.
 
+    Attributes:
+        left_open: the fields that were not given and have no default of their own; what stands in them is derived.
+
     Defaults that differ: batches of 128, as in the paper, for the graph needs several documents of each class; at
     most 8 epochs with early stopping on validation macro-F1 and the best weights restored; warm-up over a tenth of
     the steps. Evaluation happens when checkpoints are saved, or the other way round, unless both are given.
     """
 
+    output_dir: str | None = _option(None, "Run directory: where the model, scores and settings go.")
     loss: str = _option("gloss", "Loss: gloss, the graph loss mixed with cross-entropy, or ce, cross-entropy alone.", ("gloss", "ce"))
     class_weights: str = _option("none", "Weights of the classes in the loss: none, or balanced (inverse to their size).", ("none", "balanced"))
     patience: int = _option(3, "Stop after this many evaluations without a better validation macro-F1; 0 never stops early.")
@@ -139,6 +143,7 @@ class TrainingConfig(TrainingArguments):
     def __post_init__(self) -> None:
         if self.loss not in ("gloss", "ce"):
             raise InputError(f"loss must be gloss or ce, got {self.loss!r}")
+        self.left_open = {each.name for each in fields(self) if each.init and getattr(self, each.name) is None}
         self._let_evaluation_follow_saving()
         super().__post_init__()
 

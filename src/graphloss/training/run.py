@@ -9,7 +9,7 @@ import pyarrow
 import pyarrow.parquet
 from rich.console import Console
 from torch import nn
-from transformers import PrinterCallback, TrainingArguments, set_seed
+from transformers import PrinterCallback, set_seed
 
 from graphloss.data.documents import Documents, label_ids, label_names, listed, single_labels
 from graphloss.data.splits import Splits, read_splits
@@ -35,17 +35,14 @@ class RunConfig:
     training: TrainingConfig
 
     def to_dict(self) -> dict[str, Any]:
-        """Flat, by field name: all of our own fields, and those of `TrainingArguments` that differ from its defaults."""
-        ours = asdict(self.data) | asdict(self.model) | asdict(self.gloss)
-        defaults = {field.name: field.default for field in fields(TrainingArguments)}
-        given = {field.name: getattr(self.training, field.name) for field in fields(TrainingConfig) if field.init}
-        plain = {name: getattr(value, "value", value) for name, value in given.items()}
-        changed = {
-            name: value
-            for name, value in plain.items()
-            if value != defaults.get(name, None) and isinstance(value, str | int | float | bool)
-        }
-        return ours | changed
+        """Flat, by field name: all fields of our own, and those of `TrainingArguments` that differ from the defaults."""
+        settings = asdict(self.data) | asdict(self.model) | asdict(self.gloss)
+        shown = {*TrainingConfig.__annotations__, "learning_rate", "seed"} - self.training.left_open
+        for field in fields(TrainingConfig):
+            value = getattr(self.training, field.name)
+            if field.name in shown or (field.name not in self.training.left_open and value != field.default):
+                settings[field.name] = getattr(value, "value", value)
+        return settings
 
 
 def run_training(

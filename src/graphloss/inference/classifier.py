@@ -1,0 +1,86 @@
+"""A trained classifier, from a run directory, at work on new texts."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import nn
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from graphloss.data.documents import Documents
+from graphloss.data.tokens import batches_by_length
+from graphloss.errors import InputError
+from graphloss.evaluation.metrics import softmax
+from graphloss.models.classifier import load_classifier
+from graphloss.models.encoder import stated_pooling
+from graphloss.models.pooling import HiddenStates, pool
+from graphloss.models.sentence_encoder import read_max_length
+from graphloss.training.run_directory import RunDirectory
+
+
+@dataclass
+class TrainedClassifier:
+    """A classifier with what it needs to read texts.
+
+    Attributes:
+        model: in evaluation mode, on the best device there is.
+        names: of the C classes, in order.
+        pooling: "first", "mean" or "last", by which embeddings are made.
+        max_length: in tokens, at which texts are cut.
+    """
+
+    model: nn.Module
+    tokenizer: PreTrainedTokenizerBase
+    names: list[str]
+    pooling: str
+    max_length: int
+
+    @classmethod
+    def load(cls, run: str | Path) -> "TrainedClassifier":
+        """Load the model of a run.
+
+        Args:
+            run: a run directory, or the model folder in it.
+
+        Raises:
+            InputError: where there is no trained model.
+        """
+        folder = RunDirectory(Path(run)).model
+        folder = folder if folder.is_dir() else Path(run)
+        if not (folder / "modules.json").exists() or not (folder / "config.json").exists():
+            raise InputError(f"{run} holds no trained model; give the --output_dir of a finished graphloss train")
+        pooling = stated_pooling(str(folder), local=True) or "mean"
+        config = json.loads((folder / "config.json").read_text())
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return cls(
+            model=load_classifier(folder, pooling).to(device),
+            tokenizer=AutoTokenizer.from_pretrained(folder, local_files_only=True),
+            names=[config["id2label"][str(index)] for index in range(len(config["id2label"]))],
+            pooling=pooling,
+            max_length=read_max_length(folder),
+        )
+
+    def predict_proba(self, documents: Documents, batch_size: int = 64) -> Float[np.ndarray, "n C"]:
+        """Class probabilities of n documents, (n, C) float64, rows in their order."""
+        return softmax(self._forward(documents, batch_size)[0])
+
+    def embed(self, documents: Documents, batch_size: int = 64) -> Float[np.ndarray, "n d"]:
+        """Embeddings of n documents as the graph sees them, (n, d) float32, not normalized."""
+        return self._forward(documents, batch_size)[1]
+
+    @torch.inference_mode()
+    def _forward(self, documents: Documents, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Logits and embeddings."""
+        device = next(self.model.parameters()).device
+        hidden_states = HiddenStates(self.model)
+        logits = np.empty((len(documents), len(self.names)), dtype=np.float32)
+        embeddings = np.empty((len(documents), self.model.config.hidden_size), dtype=np.float32)
+        for rows, batch in batches_by_length(documents, self.tokenizer, self.max_length, batch_size):
+            batch = batch.to(device)
+            logits[rows] = self.model(**batch).logits.float().cpu()
+            embeddings[rows] = pool(hidden_states.take(), batch["attention_mask"], self.pooling).float().cpu()
+        hidden_states.remove()
+        return logits, embeddings
