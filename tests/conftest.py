@@ -14,9 +14,9 @@ from transformers import (
     AutoModel,
     BertConfig,
     DistilBertConfig,
+    LlamaConfig,
     ModernBertConfig,
     PreTrainedTokenizerFast,
-    Qwen2Config,
     RobertaConfig,
 )
 
@@ -46,9 +46,7 @@ CONFIGS = {
         sep_token_id=3,
         **SIZES,
     ),
-    "qwen2": lambda n: Qwen2Config(
-        vocab_size=n, max_position_embeddings=64, num_key_value_heads=2, eos_token_id=3, bos_token_id=2, **SIZES
-    ),
+    "llama": lambda n: LlamaConfig(vocab_size=n, max_position_embeddings=64, eos_token_id=3, bos_token_id=2, **SIZES),
 }
 
 
@@ -84,7 +82,7 @@ def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folders = {}
     for name, config in CONFIGS.items():
         folder = tmp_path_factory.mktemp(name)
-        tokenizer = _tokenizer(decoder=name == "qwen2")
+        tokenizer = _tokenizer(decoder=name == "llama")
         torch.manual_seed(0)
         AutoModel.from_config(config(len(tokenizer))).save_pretrained(folder)
         tokenizer.save_pretrained(folder)

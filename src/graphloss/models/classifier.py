@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -38,9 +37,15 @@ class LinearHeadClassifier(nn.Module):
         nn.init.normal_(self.head.weight, std=getattr(config, "initializer_range", 0.02))
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, attention_mask: Tensor | None = None, **inputs: Any) -> SequenceClassifierOutput:
-        """Logits (B, C) of a batch of tokens."""
-        hidden_states = self.base_model(attention_mask=attention_mask, **inputs)[0]
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+    ) -> SequenceClassifierOutput:
+        """Logits (B, C) of a batch of (B, T) tokens."""
+        kinds = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        hidden_states = self.base_model(input_ids=input_ids, attention_mask=attention_mask, **kinds)[0]
         embeddings = pool(hidden_states, attention_mask, self.pooling)
         return SequenceClassifierOutput(logits=self.head(self.dropout(embeddings)))
 

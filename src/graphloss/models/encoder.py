@@ -65,8 +65,8 @@ def load_encoder(name: str) -> Encoder:
         place = "the folder" if local else "the hub"
         reason = str(error).splitlines()[0]
         raise InputError(f"encoder {name!r} cannot be loaded from {place}: {reason}") from None
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token is None or tokenizer.pad_token_id >= config.vocab_size:
+        tokenizer.pad_token = tokenizer.eos_token  # decoders are trained without padding; the mask hides it
     config.pad_token_id = tokenizer.pad_token_id
     return Encoder(location, local, config, tokenizer, stated_pooling(location, local) or _usual_pooling(config))
 

@@ -1,5 +1,7 @@
 """From the hidden states of tokens to one embedding a document."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -64,5 +66,5 @@ class HiddenStates:
         """Take the hook off the model."""
         self._handle.remove()
 
-    def _keep(self, module: nn.Module, inputs: tuple, output: tuple) -> None:
+    def _keep(self, module: nn.Module, inputs: Any, output: Any) -> None:
         self._last = output[0]

@@ -126,6 +126,11 @@ class TrainingConfig(TrainingArguments):
     class_weights: str = _option("none", "Weights of the classes in the loss: none, or balanced (inverse to their size).", ("none", "balanced"))
     patience: int = _option(3, "Stop after this many evaluations without a better validation macro-F1; 0 never stops early.")
 
+    length_splits: int = _option(
+        4,
+        "Parts of like length that a batch is embedded in, each padded to its own longest document; the graph spans "
+        "them all. 1 embeds it whole.",
+    )
     per_device_train_batch_size: int = _option(128, "Documents that share a graph, on each device.")
     per_device_eval_batch_size: int = _option(128, "Documents embedded at once for evaluation, on each device.")
     num_train_epochs: float = _option(8.0, "Epochs at most.")
@@ -143,6 +148,8 @@ class TrainingConfig(TrainingArguments):
     def __post_init__(self) -> None:
         if self.loss not in ("gloss", "ce"):
             raise InputError(f"loss must be gloss or ce, got {self.loss!r}")
+        if self.length_splits < 1:
+            raise InputError(f"length_splits must be at least 1, got {self.length_splits}")
         self.left_open = {each.name for each in fields(self) if each.init and getattr(self, each.name) is None}
         self._let_evaluation_follow_saving()
         super().__post_init__()

@@ -11,6 +11,7 @@ from transformers import DataCollatorWithPadding, EarlyStoppingCallback, EvalPre
 from graphloss.evaluation.metrics import classification_metrics, softmax
 from graphloss.models.pooling import HiddenStates, pool
 from graphloss.training.config import GLossConfig, TrainingConfig
+from graphloss.training.splitting import split_by_length
 
 
 class NonFiniteLoss(RuntimeError):
@@ -73,20 +74,18 @@ class GraphLossTrainer(Trainer):
     ) -> Tensor | tuple[Tensor, Any]:
         """The loss of one batch; in evaluation, cross-entropy alone."""
         labels = inputs["labels"]
-        outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})
-        hidden_states = self.hidden_states.take()
-        loss = self._cross_entropy(outputs.logits, labels)
+        logits, embeddings = self._forward(model, {name: value for name, value in inputs.items() if name != "labels"})
+        loss = self._cross_entropy(logits, labels)
         if model.training:
             parts = {"ce_loss": loss}
             if self.args.loss == "gloss":
-                embeddings = pool(hidden_states, inputs.get("attention_mask"), self.pooling)
                 self.graph_loss.step = self.state.global_step
                 graph_loss = self.graph_loss(embeddings, labels)
                 loss = torch.lerp(loss, graph_loss.to(loss), self.gloss.graph_weight)
                 parts |= {"graph_loss": graph_loss, "embeddings": embeddings}
             self._check_finite(loss, parts)
             self._note(parts)
-        return (loss, {"loss": loss, "logits": outputs.logits}) if return_outputs else loss
+        return (loss, {"loss": loss, "logits": logits}) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, with the means of what the graph measured since the last time."""
@@ -96,14 +95,24 @@ class GraphLossTrainer(Trainer):
             self._logged = []
         super().log(logs, start_time)
 
+    def evaluate(self, *arguments: Any, **settings: Any) -> dict[str, float]:
+        """As in `transformers.Trainer`; refuses weights that are not finite."""
+        self._check_weights()
+        return super().evaluate(*arguments, **settings)
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        for name, weight in model.named_parameters():
-            if not torch.isfinite(weight).all():
-                raise NonFiniteLoss(
-                    f"step {self.state.global_step}: weight {name} is not finite, after a gradient that was not; "
-                    "lower --learning_rate" + (", or train without --fp16" if self.args.fp16 else "")
-                )
+        self._check_weights()
         super()._save_checkpoint(model, trial)
+
+    def _forward(self, model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits (B, C) and embeddings (B, d) of a batch, from one pass over each document."""
+        rows, logits, embeddings = [], [], []
+        for part, tensors in split_by_length(inputs, self.args.length_splits):
+            rows.append(part)
+            logits.append(model(**tensors).logits)
+            embeddings.append(pool(self.hidden_states.take(), tensors["attention_mask"], self.pooling))
+        back = torch.cat(rows).argsort()
+        return torch.cat(logits)[back], torch.cat(embeddings)[back]
 
     def _class_weights(self) -> Tensor | None:
         if self.args.class_weights == "none" or self.train_dataset is None:
@@ -123,9 +132,18 @@ class GraphLossTrainer(Trainer):
             return
         wrong = [name for name, value in parts.items() if not torch.isfinite(value).all()]
         raise NonFiniteLoss(
-            f"step {self.state.global_step + 1}: the loss is {loss.item()}, because of {' and '.join(wrong)}; "
-            "lower --learning_rate" + (", or train without --fp16" if self.args.fp16 else "")
+            f"step {self.state.global_step + 1}: the loss is {loss.item()}, because of {' and '.join(wrong)}; {self._remedy()}"
         )
+
+    def _check_weights(self) -> None:
+        for name, weight in self.model.named_parameters():
+            if not torch.isfinite(weight).all():
+                raise NonFiniteLoss(
+                    f"step {self.state.global_step}: weight {name} is not finite, after a gradient that was not; {self._remedy()}"
+                )
+
+    def _remedy(self) -> str:
+        return "lower --learning_rate" + (", or train without --fp16" if self.args.fp16 else "")
 
     def _note(self, parts: dict[str, Tensor]) -> None:
         entry = {"ce_loss": parts["ce_loss"].item()}

@@ -1,0 +1,58 @@
+import importlib.util
+import socket
+from pathlib import Path
+
+import pytest
+
+from graphloss.errors import InputError
+from graphloss.models import encoder as module
+from graphloss.models.classifier import build_classifier
+from graphloss.models.encoder import load_encoder
+
+EXPECTED = {"bert": "first", "roberta": "first", "distilbert": "first", "modernbert": "first", "llama": "last"}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_pooling_follows_the_kind_of_model(name: str, encoders: dict[str, Path]) -> None:
+    encoder = load_encoder(str(encoders[name]))
+    assert encoder.local
+    assert encoder.pooling == EXPECTED[name]
+    assert encoder.tokenizer.pad_token_id is not None
+
+
+def test_minilm_comes_from_the_package_with_the_original_weights() -> None:
+    encoder = load_encoder("minilm")
+    assert encoder.local
+    assert encoder.pooling == "mean"
+    assert encoder.config.hidden_size == 384
+
+
+def test_other_weights_in_the_package_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / module.MINILM_PACKAGE
+    (package / "model").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "model" / "model.safetensors").write_bytes(b"not the weights")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+    with pytest.raises(InputError, match="are not those of sentence-transformers/all-MiniLM-L6-v2"):
+        load_encoder("minilm")
+
+
+def test_a_path_never_asks_the_network(encoders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    for head in ("stock", "linear"):
+        build_classifier(load_encoder(str(encoders["bert"])), ["a", "b"], head=head)
+
+
+@pytest.mark.parametrize("content", [None, "file"])
+def test_a_folder_without_a_model(content: str | None, tmp_path: Path) -> None:
+    place = tmp_path / "model"
+    place.mkdir() if content is None else place.write_text(content)
+    with pytest.raises(InputError, match=r"config\.json|is a file"):
+        load_encoder(str(place))
