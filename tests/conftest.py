@@ -32,7 +32,9 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 CONFIGS = {
     "bert": lambda n: BertConfig(vocab_size=n, max_position_embeddings=64, **SIZES),
-    "roberta": lambda n: RobertaConfig(vocab_size=n, max_position_embeddings=66, type_vocab_size=1, pad_token_id=0, **SIZES),
+    "roberta": lambda n: RobertaConfig(
+        vocab_size=n, max_position_embeddings=66, type_vocab_size=1, pad_token_id=0, **SIZES
+    ),
     "distilbert": lambda n: DistilBertConfig(
         vocab_size=n, max_position_embeddings=64, dim=32, hidden_dim=64, n_layers=2, n_heads=2
     ),

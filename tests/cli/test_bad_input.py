@@ -55,7 +55,10 @@ MISTAKES = {
     "missing file": (lambda folder: ["--train", str(folder / "no.csv")], "no.csv does not exist; check the path"),
     "empty file": (write(""), "train.csv is empty; it needs a header and rows"),
     "header only": (write("text,label\n"), "train.csv has a header but no rows; add documents"),
-    "unknown format": (write(GOOD, "train.xlsx"), "train.xlsx: its format is not known by its name; use one of .parquet"),
+    "unknown format": (
+        write(GOOD, "train.xlsx"),
+        "train.xlsx: its format is not known by its name; use one of .parquet",
+    ),
     "no text column": (
         write(GOOD.replace("text,", "body,")),
         "train.csv: no column 'text'; it has 'body', 'label'; name the right one with --text_column",
@@ -92,7 +95,8 @@ MISTAKES = {
     ),
     "unseen validation label": (
         with_split("validation", "text,label\na,space\n"),
-        "validation.csv, row 1 (line 2): label 'space' does not occur in training, where the labels are 'food', 'sports'",
+        "validation.csv, row 1 (line 2): label 'space' does not occur in training, where the labels are 'food', "
+        "'sports'; correct it or take the row out",
     ),
     "unseen test label": (
         with_split("test", GOOD + "\na,space\n"),
@@ -115,15 +119,30 @@ MISTAKES = {
         lambda folder: ["--data", str(folder), "--validation", "x.csv"],
         "--validation and --test go with --train",
     ),
-    "validation fraction": (good("--validation_fraction", "1.5"), "--validation_fraction must lie between 0 and 1, got 1.5"),
+    "validation fraction": (
+        good("--validation_fraction", "1.5"),
+        "--validation_fraction must lie between 0 and 1, got 1.5",
+    ),
     "sigma zero": (good("--bandwidth", "0"), "bandwidth must be a positive finite number or one of sqrt, dicm, got 0"),
-    "sigma negative": (good("--bandwidth=-1"), "bandwidth must be a positive finite number or one of sqrt, dicm, got -1"),
-    "sigma NaN": (good("--bandwidth", "nan"), "bandwidth must be a positive finite number or one of sqrt, dicm, got nan"),
-    "sigma inf": (good("--bandwidth", "inf"), "bandwidth must be a positive finite number or one of sqrt, dicm, got inf"),
+    "sigma negative": (
+        good("--bandwidth=-1"),
+        "bandwidth must be a positive finite number or one of sqrt, dicm, got -1",
+    ),
+    "sigma NaN": (
+        good("--bandwidth", "nan"),
+        "bandwidth must be a positive finite number or one of sqrt, dicm, got nan",
+    ),
+    "sigma inf": (
+        good("--bandwidth", "inf"),
+        "bandwidth must be a positive finite number or one of sqrt, dicm, got inf",
+    ),
     "gamma": (good("--labelled_fraction", "1.1"), "labelled_fraction must lie in [0, 1], got 1.1"),
     "lambda": (good("--graph_weight=-0.1"), "graph_weight must lie in [0, 1], got -0.1"),
     "no such encoder": (good("--encoder", "./nowhere"), "encoder './nowhere' does not exist; give minilm, a folder"),
-    "encoder not on the hub": (good("--encoder", "nobody/nothing"), "encoder 'nobody/nothing' cannot be loaded from the hub"),
+    "encoder not on the hub": (
+        good("--encoder", "nobody/nothing"),
+        "encoder 'nobody/nothing' cannot be loaded from the hub",
+    ),
     "unknown flag": (good("--learning-speed", "1"), "unknown: --learning-speed 1; see graphloss train --help"),
     "unknown choice": (good("--head", "two"), "argument --head: invalid choice: 'two'"),
     "no number": (good("--max_steps", "few"), "argument --max_steps/--max-steps: invalid int value: 'few'"),

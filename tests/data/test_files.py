@@ -58,7 +58,7 @@ def test_other_columns_and_text_pairs(tmp_path: Path) -> None:
 def test_unlabelled_rows_only_when_asked(tmp_path: Path) -> None:
     path = tmp_path / "d.jsonl"
     path.write_text('{"text": "x", "label": "a"}\n{"text": "y"}\n{"text": "z", "label": null}\n')
-    with pytest.raises(InputError, match="line 2.*no label, in 2 of 3 rows"):
+    with pytest.raises(InputError, match=r"line 2.*no label, in 2 of 3 rows"):
         read_documents(path)
     documents = read_documents(path, allow_unlabelled=True)
     assert label_ids(documents, ["a"]) == [0, -100, -100]
@@ -96,10 +96,8 @@ def test_a_benchmark_is_found_in_the_folder_of_the_variable_and_counted(
         read_splits(data="MR")
 
 
-def test_a_benchmark_without_folder_or_network_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_benchmark_without_folder_or_network_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GRAPHLOSS_DATA", raising=False)
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
-    with pytest.raises(InputError, match="dxgp/R8 could not be loaded from the hub.*GRAPHLOSS_DATA"):
+    with pytest.raises(InputError, match=r"dxgp/R8 could not be loaded from the hub.*GRAPHLOSS_DATA"):
         read_splits(data="r8")

@@ -20,7 +20,11 @@ def draw(documents: int, classes: int, seed: int) -> tuple[Tensor, Tensor]:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    documents=st.integers(2, 20), labelled=st.integers(1, 19), sigma=st.floats(0.05, 20), transition=TRANSITIONS, seed=SEEDS
+    documents=st.integers(2, 20),
+    labelled=st.integers(1, 19),
+    sigma=st.floats(0.05, 20),
+    transition=TRANSITIONS,
+    seed=SEEDS,
 )
 def test_rows_are_distributions(documents: int, labelled: int, sigma: float, transition: str, seed: int) -> None:
     labelled = min(labelled, documents - 1)

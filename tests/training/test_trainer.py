@@ -160,7 +160,9 @@ def test_adapters_train_alone_and_merge_into_a_plain_model(
     trainer = make(encoders[name], tmp_path / "run", head=head, lora=True, max_steps=3, learning_rate=1e-2)
     trained = [key for key, value in trainer.model.named_parameters() if value.requires_grad]
     assert any("lora" in key for key in trained)
-    assert all("lora" in key or not key.startswith(trainer.model.base_model_prefix + ".") for key in trained if head == "stock")
+    assert all(
+        "lora" in key or not key.startswith(trainer.model.base_model_prefix + ".") for key in trained if head == "stock"
+    )
     trainer.train()
     batch = first_batch(trainer)
     batch.pop("labels")
@@ -185,7 +187,6 @@ def test_takes_a_model_that_peft_has_wrapped(encoders: dict[str, Path], tmp_path
     trainer = GraphLossTrainer(
         model,
         args,
-        num_labels=3,
         train_dataset=plain.train_dataset,
         eval_dataset=plain.train_dataset,
         processing_class=plain.processing_class,
@@ -224,7 +225,7 @@ def test_weights_that_are_not_finite_are_never_saved(encoders: dict[str, Path], 
     trainer = make(encoders["bert"], tmp_path, max_steps=1)
     weight = trainer.model.classifier.weight
     weight.register_hook(lambda gradient: gradient * float("inf"))
-    with pytest.raises(NonFiniteLoss, match="step 1: weight .* is not finite"):
+    with pytest.raises(NonFiniteLoss, match=r"step 1: weight .* is not finite"):
         trainer.train()
     assert not list(tmp_path.glob("checkpoint-*/model.safetensors"))
 

@@ -53,7 +53,11 @@ class Parser(HfArgumentParser):
 
     def __init__(self, verb: str, dataclass_types: tuple[type, ...] = (), **others: Any) -> None:
         super().__init__(
-            dataclass_types or None, prog=f"graphloss {verb}", allow_abbrev=False, formatter_class=_Formatter, **others
+            dataclass_types,  # type: ignore[arg-type]
+            prog=f"graphloss {verb}",
+            allow_abbrev=False,
+            formatter_class=_Formatter,
+            **others,
         )
         self.formatter_class = _Formatter
 
@@ -114,7 +118,9 @@ class Parser(HfArgumentParser):
         except (ValueError, TypeError, ArgumentTypeError):
             raise InputError(f"{config}: {action.dest} cannot be {value!r}") from None
         if action.choices and converted not in action.choices:
-            raise InputError(f"{config}: {action.dest} must be one of {', '.join(map(str, action.choices))}, got {value!r}")
+            raise InputError(
+                f"{config}: {action.dest} must be one of {', '.join(map(str, action.choices))}, got {value!r}"
+            )
         return converted
 
 

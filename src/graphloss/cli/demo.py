@@ -1,6 +1,7 @@
 """graphloss demo"""
 
 import shutil
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,9 @@ def _floor(splits: Splits, encoder_name: str) -> dict[str, float]:
     encoder = load_encoder(encoder_name)
     names = label_names(splits.train)
     training, test = (
-        embed_untouched(documents, encoder, max_length=MAX_LENGTH) for documents in (splits.train, splits.test) if documents
+        embed_untouched(documents, encoder, max_length=MAX_LENGTH)
+        for documents in (splits.train, splits.test)
+        if documents
     )
     labels = np.asarray(label_ids(splits.train, names))
     similarities = nearest_mean_scores(training, labels, test)
@@ -65,7 +68,7 @@ def _floor(splits: Splits, encoder_name: str) -> dict[str, float]:
     return classification_metrics(probabilities, np.asarray(label_ids(splits.test or splits.train, names)))
 
 
-def _train(loss: str, folder: Path, flags: object, console: Console) -> dict[str, float]:
+def _train(loss: str, folder: Path, flags: Namespace, console: Console) -> dict[str, float]:
     config = RunConfig(
         data=DataConfig(data=str(folder / "data")),
         model=ModelConfig(encoder=flags.encoder, max_length=MAX_LENGTH),
@@ -92,16 +95,18 @@ def _show(scores: dict[str, dict[str, float]], folder: Path, console: Console) -
     console.print("\n", table)
     for loss, name in LOSSES.items():
         console.print(f"{name}: {folder / loss}", soft_wrap=True)
+    texts = folder / "data" / "test.parquet"
     console.print(
-        f"try: graphloss predict --model {folder / 'gloss'} --input {folder / 'data' / 'test.parquet'} --output predictions.csv",
-        soft_wrap=True,
+        f"try: graphloss predict --model {folder / 'gloss'} --input {texts} --output predictions.csv", soft_wrap=True
     )
 
 
 def _parser() -> Parser:
     parser = Parser("demo", description="See cross-entropy and G-Loss side by side on docstrings; needs no download.")
     parser.add_argument("--output_dir", default="graphloss-demo", help="Folder for the data and both runs.")
-    parser.add_argument("--encoder", default="minilm", help="minilm, a folder with a saved model, or a name on the hub.")
+    parser.add_argument(
+        "--encoder", default="minilm", help="minilm, a folder with a saved model, or a name on the hub."
+    )
     parser.add_argument("--steps", type=int, default=42, help="Training steps of each run.")
     parser.add_argument("--labels_per_class", type=int, default=32, help="Training documents a class.")
     parser.add_argument("--seed", type=int, default=42, help="Of the new classification head and the batches.")

@@ -31,6 +31,8 @@ def _parser() -> Parser:
     parser.add_argument("--data", required=True, help="File of labelled texts: .csv, .tsv, .jsonl or .parquet.")
     parser.add_argument("--text_column", default="text", help="Column of the texts.")
     parser.add_argument("--label_column", default="label", help="Column of the labels.")
-    parser.add_argument("--text_pair_column", default="text_pair", help="Column of second texts, read where there is one.")
+    parser.add_argument(
+        "--text_pair_column", default="text_pair", help="Column of second texts, read where there is one."
+    )
     parser.add_argument("--batch_size", type=int, default=64, help="Texts embedded at once.")
     return parser

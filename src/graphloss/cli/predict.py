@@ -40,6 +40,8 @@ def _parser() -> Parser:
     parser.add_argument("--input", required=True, help="File of texts: .csv, .tsv, .jsonl or .parquet.")
     parser.add_argument("--output", required=True, help="File to write, in any of these formats.")
     parser.add_argument("--text_column", default="text", help="Column of the texts.")
-    parser.add_argument("--text_pair_column", default="text_pair", help="Column of second texts, read where there is one.")
+    parser.add_argument(
+        "--text_pair_column", default="text_pair", help="Column of second texts, read where there is one."
+    )
     parser.add_argument("--batch_size", type=int, default=64, help="Texts embedded at once.")
     return parser

@@ -1,12 +1,10 @@
 """graphloss train"""
 
 import sys
-from pathlib import Path
 
 from rich.console import Console
 
 from graphloss.cli.arguments import Parser
-from graphloss.errors import InputError
 from graphloss.cli.quiet import quiet_libraries
 from graphloss.training.config import DataConfig, GLossConfig, ModelConfig, TrainingConfig
 from graphloss.training.run import RunConfig, run_training
@@ -25,11 +23,9 @@ def run(arguments: list[str]) -> int:
     config_flag, _ = _config_parser().parse_known_args(arguments)
     *configs, flags = parser.parse(arguments, config_flag.config)
     config = RunConfig(*configs)
-    if "output_dir" in config.training.left_open:
-        raise InputError("--output_dir is missing; name the folder for the run")
     console = Console(quiet=flags.quiet, highlight=False)
     quiet_libraries()
-    directory = RunDirectory(Path(config.training.output_dir))
+    directory = config.directory
     if flags.resume and directory.metrics.exists():
         console.print(f"{directory.path} is a finished run", markup=False, soft_wrap=True)
         return 0
@@ -51,7 +47,9 @@ def _parser() -> Parser:
         (DataConfig, ModelConfig, GLossConfig, TrainingConfig),
         description="Train a classifier on labelled texts. Every option can also stand in the YAML file of --config.",
     )
-    parser.add_argument("--config", metavar="FILE", help="YAML file of options; those of the command line go before it.")
+    parser.add_argument(
+        "--config", metavar="FILE", help="YAML file of options; those of the command line go before it."
+    )
     parser.add_argument("--resume", action="store_true", help="Go on from the last checkpoint in --output_dir.")
     parser.add_argument("--overwrite", action="store_true", help="Replace a run in --output_dir.")
     parser.add_argument("--quiet", action="store_true", help="Print nothing but errors.")
@@ -67,7 +65,11 @@ def _config_parser() -> Parser:
 
 def _kept(directory: RunDirectory) -> str:
     checkpoints = directory.checkpoints()
-    return f"; the last checkpoint is {checkpoints[0]}, to go on from with --resume" if checkpoints else "; no checkpoint yet"
+    return (
+        f"; the last checkpoint is {checkpoints[0]}, to go on from with --resume"
+        if checkpoints
+        else "; no checkpoint yet"
+    )
 
 
 def _summarize(directory: RunDirectory, metrics: dict, console: Console) -> None:

@@ -1,0 +1,1 @@
+"""Reading and checking documents, splits, labels, tokens."""

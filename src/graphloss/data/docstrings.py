@@ -17,7 +17,18 @@ from graphloss.data.documents import Documents
 from graphloss.data.splits import Splits
 from graphloss.errors import InputError
 
-SKIPPED = {"test", "tests", "testing", "_vendor", "vendor", "vendored", "third_party", "site-packages", "idlelib", "lib2to3"}
+SKIPPED = {
+    "test",
+    "tests",
+    "testing",
+    "_vendor",
+    "vendor",
+    "vendored",
+    "third_party",
+    "site-packages",
+    "idlelib",
+    "lib2to3",
+}
 SHORTEST = 100  # characters; less says too little
 MOST_OF_A_PACKAGE = 250  # docstrings, so that the few huge packages do not take minutes to read
 CANDIDATES = 30  # packages with most source code, which are searched
@@ -44,7 +55,11 @@ def docstring_splits(*, classes: int = 12, training: int = 32, validation: int =
     chosen = sorted(sorted(large, key=lambda name: (-large[name], name))[:classes])
     pattern = _any_of(set(chosen))
     parts = {}
-    bounds = {"train": (0, training), "validation": (training, training + validation), "test": (training + validation, size)}
+    bounds = {
+        "train": (0, training),
+        "validation": (training, training + validation),
+        "test": (training + validation, size),
+    }
     for split, (first, last) in bounds.items():
         pairs = [(pattern.sub(" ", text), name) for name in chosen for text in found[name][first:last]]
         pairs.sort(key=lambda pair: _hash(pair[0]))

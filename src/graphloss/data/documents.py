@@ -40,7 +40,9 @@ class Documents:
             return None if column is None else [column[row] for row in rows]
 
         texts = [self.texts[row] for row in rows]
-        return replace(self, texts=texts, labels=pick(self.labels), text_pairs=pick(self.text_pairs), lines=pick(self.lines))
+        return replace(
+            self, texts=texts, labels=pick(self.labels), text_pairs=pick(self.text_pairs), lines=pick(self.lines)
+        )
 
 
 def label_names(documents: Documents) -> list[str]:

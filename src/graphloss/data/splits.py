@@ -4,6 +4,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -148,7 +149,7 @@ def _read_hub(repository: str, columns: Columns, allow_unlabelled: bool) -> dict
     return found
 
 
-def _with_names(split: "datasets.Dataset", label: str) -> dict[str, list]:  # noqa: F821
+def _with_names(split: Any, label: str) -> dict[str, list]:
     columns = split.to_dict()
     feature = split.features.get(label)
     if hasattr(feature, "names") and feature.names:

@@ -40,4 +40,4 @@ def batches_by_length(
     collate = DataCollatorWithPadding(tokenizer)
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        yield chosen, collate([rows[row] for row in chosen])
+        yield chosen, BatchEncoding(collate([rows[row] for row in chosen]))

@@ -46,7 +46,9 @@ def write_table(path: str | Path, columns: dict[str, list[Any]]) -> None:
         with partial.open("w", encoding="utf-8", newline="") as file:
             rows = zip(*columns.values(), strict=True)
             if suffix == ".jsonl":
-                file.writelines(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) + "\n" for row in rows)
+                file.writelines(
+                    json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) + "\n" for row in rows
+                )
             else:
                 writer = csv.writer(file, delimiter="\t" if suffix == ".tsv" else ",", lineterminator="\n")
                 writer.writerow(columns)

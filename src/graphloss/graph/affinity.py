@@ -57,7 +57,8 @@ class _UnitRows(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return unit_gradient(*ctx.saved_tensors, gradients[0])
+        rows, inverse_length = ctx.saved_tensors
+        return unit_gradient(rows, inverse_length, gradients[0])
 
 
 def squared_distances(rows: Float[Tensor, "n d"], columns: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:

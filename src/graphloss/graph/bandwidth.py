@@ -1,5 +1,8 @@
 """Kernel widths (sigma) computed from embeddings, without training or search."""
 
+from functools import lru_cache
+
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -27,8 +30,25 @@ def bandwidth_sqrt(embeddings: Float[Tensor, "B d"], *, seed: int = 0) -> float:
     Source: Sharma, Agarwal & Kumar (2025), G-Loss-SQRT.
     """
     points = _sample(embeddings, seed)
-    median = squared_distances(points, points).fill_diagonal_(0.0).flatten().median().item() ** 0.5
-    return (median / 3.0) ** 0.5 if median > 0 else 1.0
+    return width_from_median(squared_distances(points, points))
+
+
+def width_from_median(squared: Float[Tensor, "B B"]) -> float:
+    """The width of `bandwidth_sqrt`, from all squared distances of the unit embeddings."""
+    size = len(squared)
+    if squared.device.type == "cpu":
+        # Every pair stands in the matrix twice, and the diagonal is zero: half of the values give the same median.
+        pairs = squared.numpy().ravel()[_upper_triangle(size)]
+        rank = ((size * size - 1) // 2 - size) // 2
+        median = float(np.partition(pairs, rank)[rank]) if rank >= 0 else 0.0
+    else:
+        median = squared.fill_diagonal_(0.0).flatten().median().item()
+    return (median**0.5 / 3.0) ** 0.5 if median > 0 else 1.0
+
+
+@lru_cache(maxsize=4)
+def _upper_triangle(size: int) -> np.ndarray:
+    return np.flatnonzero(np.triu(np.ones((size, size), dtype=bool), 1))
 
 
 def bandwidth_dicm(embeddings: Float[Tensor, "B d"], labels: Int[Tensor, " B"], *, seed: int = 0) -> float:

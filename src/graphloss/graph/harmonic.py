@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from graphloss.graph.affinity import scale_to_unit, unit_gradient
+from graphloss.graph.bandwidth import width_from_median
 
 
 def harmonic_labels(
@@ -45,10 +46,10 @@ def attention_labels(
     inferred: int,
     targets: Float[Tensor, "l C"],
     *,
-    bandwidth: float,
+    bandwidth: float | None,
     teleport: float,
     normalize: bool,
-) -> Float[Tensor, "u C"]:
+) -> tuple[Float[Tensor, "u C"], float]:
     """Labels inferred over row-normalized Gaussian affinities, straight from the embeddings.
 
     Row i of P is softmax over j != i of -|x_i - x_j|^2 / (2 sigma^2). The gradient needs no other matrix of that size:
@@ -60,12 +61,13 @@ def attention_labels(
         order: (B,) int64 row numbers: the u nodes to infer first, then the l labelled ones.
         inferred: u.
         targets: (l, C), constant.
-        bandwidth: sigma, constant.
+        bandwidth: sigma, constant; None for the one of `bandwidth_sqrt`, which is then had from the very distances that
+            the affinities need, at half its cost.
         teleport: t in (0, 1].
         normalize: bring rows to unit length first.
 
     Returns:
-        (u, C), no entry negative.
+        (u, C), no entry negative; and sigma.
     """
     return _Attention.apply(embeddings, order, inferred, targets, bandwidth, teleport, normalize)
 
@@ -97,7 +99,7 @@ class _Solve(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
         factors, pivots, solution = ctx.saved_tensors
         adjoint = torch.linalg.lu_solve(factors, pivots, gradients[0])
         return ctx.stay * adjoint @ solution.mT, adjoint, None, None
@@ -111,16 +113,21 @@ class _Attention(torch.autograd.Function):
         order: Tensor,
         inferred: int,
         targets: Tensor,
-        bandwidth: float,
+        bandwidth: float | None,
         teleport: float,
         normalize: bool,
-    ) -> Tensor:
+    ) -> tuple[Tensor, float]:
         points, inverse_length = embeddings.index_select(0, order), None
         if normalize:
             points, inverse_length = scale_to_unit(points)
         centred = points - points.mean(dim=0)
-        halves = torch.linalg.vecdot(centred, centred).mul_(-0.5 / bandwidth**2)
-        logits = torch.addmm(halves, centred[:inferred], centred.mT, alpha=bandwidth**-2)
+        lengths = torch.linalg.vecdot(centred, centred)
+        rows = slice(inferred) if bandwidth is not None else slice(None)
+        logits = torch.addmm(lengths, centred[rows], centred.mT, alpha=-2.0)
+        if bandwidth is None:
+            bandwidth = width_from_median((logits + lengths[:, None]).clamp_min_(0.0))
+        # A row's own length is the same for all of its logits: the softmax takes it out.
+        logits = logits[:inferred].mul_(-0.5 / bandwidth**2)
         logits.diagonal().fill_(-torch.inf)
         transition = logits.softmax(dim=1)
         factors, pivots = _factor(transition[:, :inferred], transition.sum(dim=1), teleport)
@@ -129,11 +136,11 @@ class _Attention(torch.autograd.Function):
         solution /= solution.sum(dim=1, keepdim=True)
         ctx.save_for_backward(order, points, inverse_length, centred, transition, factors, pivots, solution, targets)
         ctx.scale = (1.0 - teleport) / bandwidth**2
-        return solution
+        return solution, bandwidth
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
         order, points, inverse_length, centred, transition, factors, pivots, solution, targets = ctx.saved_tensors
         inferred = len(solution)
         adjoint = torch.linalg.lu_solve(factors, pivots, gradients[0])

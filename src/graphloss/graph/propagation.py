@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from graphloss.graph.affinity import transition_rows, unit_rows
+from graphloss.graph.bandwidth import bandwidth_sqrt
 from graphloss.graph.harmonic import attention_labels, harmonic_labels
 
 OBJECTIVES = ("nll", "released", "released-combined")
@@ -52,17 +53,49 @@ def propagate(
     Source: Zhu & Ghahramani (2002), learning from labelled and unlabelled data with label propagation; Sharma,
     Agarwal & Kumar (2025) for its place in a loss.
     """
-    _check(bandwidth, teleport)
+    if not 0.0 < bandwidth < float("inf"):
+        raise ValueError(f"bandwidth must be a positive finite number, got {bandwidth}")
+    if not 0.0 <= teleport <= 1.0:
+        raise ValueError(f"teleport must lie in [0, 1], got {teleport}")
+    if len(labelled) == 0 or len(evaluated) == 0:
+        return embeddings.new_full((len(evaluated), num_labels), 1.0 / num_labels)
+    return propagate_with_width(
+        embeddings,
+        labels,
+        labelled,
+        evaluated,
+        num_labels=num_labels,
+        bandwidth=bandwidth,
+        transition=transition,
+        teleport=teleport,
+        normalize=normalize,
+    )[0]
+
+
+def propagate_with_width(
+    embeddings: Float[Tensor, "B d"],
+    labels: Int[Tensor, " B"],
+    labelled: Int[Tensor, " l"],
+    evaluated: Int[Tensor, " e"],
+    *,
+    num_labels: int,
+    bandwidth: float | None,
+    transition: str,
+    teleport: float,
+    normalize: bool = True,
+) -> tuple[Float[Tensor, "e C"], float]:
+    """As `propagate`, with the kernel width used; a bandwidth of None is that of `bandwidth_sqrt`.
+
+    The arguments are trusted: l and e are above 0, the numbers in range.
+    """
     with torch.autocast(embeddings.device.type, enabled=False):
         points = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
-        if len(labelled) == 0 or len(evaluated) == 0:
-            return points.new_full((len(evaluated), num_labels), 1.0 / num_labels)
         targets = points.new_zeros(len(labelled), num_labels).scatter_(1, labels[labelled, None], 1.0)
         teleport = max(teleport, 4.0 * torch.finfo(points.dtype).eps)
         inferred = _evaluated_first(len(points), labelled, evaluated)
         if transition == "row":
             order = torch.cat([inferred, labelled])
-            solution = attention_labels(
+            solution, bandwidth = attention_labels(
                 points,
                 order,
                 len(inferred),
@@ -72,6 +105,7 @@ def propagate(
                 normalize=normalize,
             )
         else:
+            bandwidth = bandwidth_sqrt(points) if bandwidth is None else bandwidth
             rows = transition_rows(unit_rows(points) if normalize else points, inferred, bandwidth, transition)
             solution = harmonic_labels(
                 rows[:, inferred],
@@ -80,7 +114,7 @@ def propagate(
                 teleport=teleport,
                 stochastic_rows=transition != "column",
             )
-        return solution[: len(evaluated)]
+        return solution[: len(evaluated)], bandwidth
 
 
 def propagation_loss(
@@ -125,13 +159,6 @@ def propagation_loss(
     likelihood = propagated.gather(1, labels[:, None]).squeeze(1)
     row_weights = weights[labels] * (likelihood > 0)
     return likelihood.clamp_min(tiny).log().dot(row_weights / -row_weights.sum().clamp_min(tiny))
-
-
-def _check(bandwidth: float, teleport: float) -> None:
-    if not 0.0 < bandwidth < float("inf"):
-        raise ValueError(f"bandwidth must be a positive finite number, got {bandwidth}")
-    if not 0.0 <= teleport <= 1.0:
-        raise ValueError(f"teleport must lie in [0, 1], got {teleport}")
 
 
 def _evaluated_first(size: int, labelled: Tensor, evaluated: Tensor) -> Tensor:

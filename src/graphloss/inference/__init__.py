@@ -1,0 +1,1 @@
+"""Trained classifiers and encoders at work on new texts."""

@@ -1,8 +1,8 @@
 """A trained classifier, from a run directory, at work on new texts."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from graphloss.data.documents import Documents
 from graphloss.data.tokens import batches_by_length
 from graphloss.errors import InputError
 from graphloss.evaluation.metrics import softmax
-from graphloss.models.classifier import load_classifier
+from graphloss.models.classifier import Classifier, load_classifier
 from graphloss.models.encoder import stated_pooling
 from graphloss.models.pooling import HiddenStates, pool
 from graphloss.models.sentence_encoder import read_max_length
@@ -32,7 +32,7 @@ class TrainedClassifier:
         max_length: in tokens, at which texts are cut.
     """
 
-    model: nn.Module
+    model: Classifier
     tokenizer: PreTrainedTokenizerBase
     names: list[str]
     pooling: str
@@ -53,12 +53,13 @@ class TrainedClassifier:
         if not (folder / "modules.json").exists() or not (folder / "config.json").exists():
             raise InputError(f"{run} holds no trained model; give the --output_dir of a finished graphloss train")
         pooling = stated_pooling(str(folder), local=True) or "mean"
-        config = json.loads((folder / "config.json").read_text())
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        model = load_classifier(folder, pooling)
+        nn.Module.to(model, "cuda" if torch.cuda.is_available() else "cpu")
+        labels: Any = model.config.id2label
         return cls(
-            model=load_classifier(folder, pooling).to(device),
+            model=model,
             tokenizer=AutoTokenizer.from_pretrained(folder, local_files_only=True),
-            names=[config["id2label"][str(index)] for index in range(len(config["id2label"]))],
+            names=[labels[index] for index in range(len(labels))],
             pooling=pooling,
             max_length=read_max_length(folder),
         )

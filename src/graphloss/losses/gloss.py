@@ -6,9 +6,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from graphloss.graph.affinity import TRANSITIONS
-from graphloss.graph.bandwidth import bandwidth_dicm, bandwidth_sqrt
+from graphloss.graph.bandwidth import MAX_EXACT, bandwidth_dicm, bandwidth_sqrt
 from graphloss.graph.masking import MASKINGS, split_batch
-from graphloss.graph.propagation import OBJECTIVES, propagate, propagation_loss
+from graphloss.graph.propagation import OBJECTIVES, propagate_with_width, propagation_loss
 
 BANDWIDTHS = ("sqrt", "dicm")
 
@@ -107,11 +107,10 @@ class GLoss(nn.Module):
         known_labels = self._checked(labels)
         labelled, masked = split_batch(known_labels, self.labelled_fraction, self.masking, self._generator())
         self.step += self.training
-        sigma = self._width(embeddings, labels)
         if len(labelled) == 0 or len(masked) == 0:
-            loss = embeddings[:0].float().sum()
+            loss, sigma = embeddings[:0].float().sum(), float("nan")
         else:
-            loss = self._loss(embeddings, labels, labelled.to(labels.device), masked.to(labels.device), sigma)
+            loss, sigma = self._loss(embeddings, labels, labelled.to(labels.device), masked.to(labels.device))
         self._measure(loss, sigma, known_labels, labelled, masked)
         return loss
 
@@ -139,25 +138,28 @@ class GLoss(nn.Module):
         # One stream a step: a multiplier keeps neighbouring seeds from sharing streams.
         return torch.Generator().manual_seed((self.seed * 1_000_003 + self.step) % 2**63)
 
-    def _width(self, embeddings: Tensor, labels: Tensor) -> float:
-        if isinstance(self.bandwidth, float):
-            return self.bandwidth
-        if self.bandwidth == "dicm":
-            return bandwidth_dicm(embeddings, labels)
-        return bandwidth_sqrt(embeddings)
-
-    def _loss(self, embeddings: Tensor, labels: Tensor, labelled: Tensor, masked: Tensor, sigma: float) -> Tensor:
-        propagated = propagate(
+    def _loss(self, embeddings: Tensor, labels: Tensor, labelled: Tensor, masked: Tensor) -> tuple[Tensor, float]:
+        propagated, sigma = propagate_with_width(
             embeddings,
             labels,
             labelled,
             masked,
             num_labels=self.num_labels,
-            bandwidth=sigma,
+            bandwidth=self._width(embeddings, labels),
             transition=self.transition,
             teleport=self.teleport,
         )
-        return propagation_loss(propagated, labels[masked], objective=self.objective, class_weights=self.class_weights)
+        truth = labels[masked]
+        loss = propagation_loss(propagated, truth, objective=self.objective, class_weights=self.class_weights)
+        return loss, sigma
+
+    def _width(self, embeddings: Tensor, labels: Tensor) -> float | None:
+        """The width; None where the rule "sqrt" can be applied to the distances that propagation takes anyway."""
+        if isinstance(self.bandwidth, float):
+            return self.bandwidth
+        if self.bandwidth == "dicm":
+            return bandwidth_dicm(embeddings, labels)
+        return bandwidth_sqrt(embeddings) if len(embeddings) > MAX_EXACT else None
 
     def _measure(self, loss: Tensor, sigma: float, labels: Tensor, labelled: Tensor, masked: Tensor) -> None:
         values = labels.numpy()
@@ -188,7 +190,9 @@ def check_bandwidth(bandwidth: float | str) -> float | str:
     except ValueError:
         width = float("nan")
     if not 0.0 < width < float("inf"):
-        raise ValueError(f"bandwidth must be a positive finite number or one of {', '.join(BANDWIDTHS)}, got {bandwidth}")
+        raise ValueError(
+            f"bandwidth must be a positive finite number or one of {', '.join(BANDWIDTHS)}, got {bandwidth}"
+        )
     return width
 
 

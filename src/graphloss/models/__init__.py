@@ -1,0 +1,1 @@
+"""Encoders, poolings and classification heads, loaded and saved."""

@@ -3,6 +3,7 @@
 from torch import nn
 
 from graphloss.errors import InputError
+from graphloss.models.pooling import encoder_of
 
 
 def add_adapters(model: nn.Module, rank: int) -> None:
@@ -23,7 +24,7 @@ def add_adapters(model: nn.Module, rank: int) -> None:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
         raise InputError("--lora_rank needs peft; install graphloss[lora]") from None
-    encoder = model.base_model
+    encoder = encoder_of(model)
     encoder.requires_grad_(False)
     settings = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
     inject_adapter_in_model(settings, encoder)

@@ -50,7 +50,10 @@ class LinearHeadClassifier(nn.Module):
         return SequenceClassifierOutput(logits=self.head(self.dropout(embeddings)))
 
 
-def build_classifier(encoder: Encoder, names: list[str], *, head: str = "stock", pooling: str = "mean") -> nn.Module:
+Classifier = PreTrainedModel | LinearHeadClassifier
+
+
+def build_classifier(encoder: Encoder, names: list[str], *, head: str = "stock", pooling: str = "mean") -> Classifier:
     """Load an encoder's weights and put a new classification head on them.
 
     Args:
@@ -64,7 +67,11 @@ def build_classifier(encoder: Encoder, names: list[str], *, head: str = "stock",
     """
     if head not in HEADS:
         raise InputError(f"head must be one of {', '.join(HEADS)}, got {head!r}")
-    labels = {"num_labels": len(names), "id2label": dict(enumerate(names)), "label2id": {n: i for i, n in enumerate(names)}}
+    labels = {
+        "num_labels": len(names),
+        "id2label": dict(enumerate(names)),
+        "label2id": {n: i for i, n in enumerate(names)},
+    }
     loader = AutoModel if head == "linear" else AutoModelForSequenceClassification
     encoder.config.update({"problem_type": "single_label_classification"} | labels)
     try:
@@ -80,7 +87,7 @@ def build_classifier(encoder: Encoder, names: list[str], *, head: str = "stock",
     return LinearHeadClassifier(model, len(names), pooling) if head == "linear" else model
 
 
-def save_classifier(model: nn.Module, folder: Path) -> None:
+def save_classifier(model: Classifier, folder: Path) -> None:
     """Write a classifier so that transformers loads it: weights and config; the linear head in a file of its own."""
     if isinstance(model, LinearHeadClassifier):
         model.base_model.save_pretrained(folder)
@@ -90,7 +97,7 @@ def save_classifier(model: nn.Module, folder: Path) -> None:
         model.save_pretrained(folder)
 
 
-def load_classifier(folder: Path, pooling: str) -> nn.Module:
+def load_classifier(folder: Path, pooling: str) -> Classifier:
     """Load what `save_classifier` wrote, on the CPU, in evaluation mode."""
     if not (folder / HEAD_FILE).exists():
         return AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True).eval()

@@ -68,7 +68,7 @@ def load_encoder(name: str) -> Encoder:
     if tokenizer.pad_token is None or tokenizer.pad_token_id >= config.vocab_size:
         tokenizer.pad_token = tokenizer.eos_token  # decoders are trained without padding; the mask hides it
     config.pad_token_id = tokenizer.pad_token_id
-    return Encoder(location, local, config, tokenizer, stated_pooling(location, local) or _usual_pooling(config))
+    return Encoder(location, local, config, tokenizer, stated_pooling(location, local) or usual_pooling(config))
 
 
 def _locate(name: str) -> str:
@@ -76,12 +76,18 @@ def _locate(name: str) -> str:
         return _minilm_from_package() or MINILM_HUB
     if Path(name).is_dir():
         if not (Path(name) / "config.json").exists():
-            raise InputError(f"encoder {name!r}: the folder holds no config.json; name a folder that a model was saved to")
+            raise InputError(
+                f"encoder {name!r}: the folder holds no config.json; name a folder that a model was saved to"
+            )
         return name
     if Path(name).is_file():
-        raise InputError(f"encoder {name!r} is a file where a folder is due; name the folder that the model was saved to")
+        raise InputError(
+            f"encoder {name!r} is a file where a folder is due; name the folder that the model was saved to"
+        )
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", name):
-        raise InputError(f"encoder {name!r} does not exist; give minilm, a folder with a saved model, or a name on the hub")
+        raise InputError(
+            f"encoder {name!r} does not exist; give minilm, a folder with a saved model, or a name on the hub"
+        )
     return name
 
 
@@ -121,6 +127,7 @@ def _read_json(location: str, local: bool, name: str) -> dict:
     return json.loads(Path(path).read_text()) if path is not None and Path(path).exists() else {}
 
 
-def _usual_pooling(config: PreTrainedConfig) -> str:
+def usual_pooling(config: PreTrainedConfig) -> str:
+    """The pooling of an encoder that says nothing of it: "last" for decoders, else "first", as in the paper."""
     decoder = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
     return "last" if decoder else "first"

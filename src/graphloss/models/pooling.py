@@ -41,6 +41,14 @@ def pool(
     return hidden_states[torch.arange(len(hidden_states), device=hidden_states.device), position]
 
 
+def encoder_of(model: nn.Module) -> nn.Module:
+    """The encoder inside a classifier, also one wrapped by peft."""
+    wrapped: Any = model
+    if hasattr(wrapped, "get_base_model"):  # a PeftModel: its own base_model is the tuner, not the encoder
+        wrapped = wrapped.get_base_model()
+    return wrapped.base_model
+
+
 class HiddenStates:
     """Keeps the last hidden state that the encoder of a classifier gave, by a hook: one pass gives embeddings and
     logits, for any architecture.
@@ -50,9 +58,7 @@ class HiddenStates:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        if hasattr(model, "get_base_model"):  # a PeftModel: its own base_model is the tuner, not the encoder
-            model = model.get_base_model()
-        self._handle = model.base_model.register_forward_hook(self._keep)
+        self._handle = encoder_of(model).register_forward_hook(self._keep)
         self._last: Tensor | None = None
 
     def take(self) -> Float[Tensor, "B T d"]:

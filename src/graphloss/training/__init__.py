@@ -1,0 +1,1 @@
+"""Settings, the trainer, and a run from files to its directory."""

@@ -25,9 +25,8 @@ class History(TrainerCallback):
         kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
         self.path.write_text("".join(line + "\n" for line in kept))
 
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict, **_: Any
-    ) -> None:
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
+        logs = given["logs"]
         with self.path.open("a") as file:
             file.write(json.dumps({"step": state.global_step} | logs) + "\n")
 
@@ -57,9 +56,8 @@ class Report(TrainerCallback):
         if self.bar:
             self.bar.update(self.task, completed=state.global_step)
 
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict, **_: Any
-    ) -> None:
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
+        logs = given["logs"]
         if "loss" not in logs:
             return
         losses = "  ".join(
@@ -70,9 +68,8 @@ class Report(TrainerCallback):
         else:
             self._print(f"step {state.global_step}/{state.max_steps}  {losses}  {self._left(state)} left")
 
-    def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict, **_: Any
-    ) -> None:
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
+        metrics = given["metrics"]
         scores = f"accuracy {metrics['eval_accuracy']:.4f}  macro-F1 {metrics['eval_macro_f1']:.4f}"
         self._print(f"step {state.global_step}/{state.max_steps}  epoch {state.epoch:.1f}  validation {scores}")
 

@@ -62,7 +62,9 @@ class ModelConfig:
         ("auto", "first", "mean", "last"),
     )
     max_length: int = _option(128, "Texts are cut at this number of tokens.")
-    lora_rank: int = _option(0, "Train low-rank adapters of this rank in every linear layer of the encoder; 0 for all weights.")
+    lora_rank: int = _option(
+        0, "Train low-rank adapters of this rank in every linear layer of the encoder; 0 for all weights."
+    )
 
 
 @dataclass
@@ -75,14 +77,19 @@ class GLossConfig:
         "the loss is not softened by a second softmax.",
     )
     bandwidth: str = _option(
-        "sqrt", f"Width of the Gaussian affinity: a number above 0, or a rule ({', '.join(BANDWIDTHS)}) applied to each batch."
+        "sqrt",
+        f"Width of the Gaussian affinity: a number above 0, or a rule ({', '.join(BANDWIDTHS)}) applied to each batch.",
     )
     transition: str = _option(
-        "row", "Normalization of the graph: row, released (the paper's code) or column (the paper).", ("row", "released", "column")
+        "row",
+        "Normalization of the graph: row, released (the paper's code) or column (the paper).",
+        ("row", "released", "column"),
     )
     labelled_fraction: float = _option(0.7, "Gamma, the share of the labels of a batch that is kept, from 0 to 1.")
     masking: str = _option(
-        "stratified", "Which labels are hidden: stratified keeps one of each class, random is the paper's.", ("stratified", "random")
+        "stratified",
+        "Which labels are hidden: stratified keeps one of each class, random is the paper's.",
+        ("stratified", "random"),
     )
     objective: str = _option(
         "nll",
@@ -91,7 +98,8 @@ class GLossConfig:
         ("nll", "released", "released-combined"),
     )
     teleport: float = _option(
-        1e-4, "Probability that a step of the walk goes to a random labelled document; keeps float32 exact at near-duplicates."
+        1e-4,
+        "Probability that a step of the walk goes to a random labelled document; keeps float32 exact at duplicates.",
     )
 
     def __post_init__(self) -> None:
@@ -122,9 +130,15 @@ class TrainingConfig(TrainingArguments):
     """
 
     output_dir: str | None = _option(None, "Run directory: where the model, scores and settings go.")
-    loss: str = _option("gloss", "Loss: gloss, the graph loss mixed with cross-entropy, or ce, cross-entropy alone.", ("gloss", "ce"))
-    class_weights: str = _option("none", "Weights of the classes in the loss: none, or balanced (inverse to their size).", ("none", "balanced"))
-    patience: int = _option(3, "Stop after this many evaluations without a better validation macro-F1; 0 never stops early.")
+    loss: str = _option(
+        "gloss", "Loss: gloss, the graph loss mixed with cross-entropy, or ce, cross-entropy alone.", ("gloss", "ce")
+    )
+    class_weights: str = _option(
+        "none", "Weights of the classes in the loss: none, or balanced (inverse to their size).", ("none", "balanced")
+    )
+    patience: int = _option(
+        3, "Stop after this many evaluations without a better validation macro-F1; 0 never stops early."
+    )
 
     length_splits: int = _option(
         4,
@@ -136,8 +150,12 @@ class TrainingConfig(TrainingArguments):
     num_train_epochs: float = _option(8.0, "Epochs at most.")
     warmup_steps: float = _option(0.1, "Steps of linear warm-up; below 1, a share of all steps.")
     logging_steps: float = _option(10, "Steps between two lines of progress.")
-    save_strategy: str | None = _option(None, "When checkpoints are saved: epoch (default), steps, best or no.")
-    eval_strategy: str | None = _option(None, "When validation documents are scored: as checkpoints are saved, unless both are given.")
+    save_strategy: str | None = _option(  # type: ignore[assignment]
+        None, "When checkpoints are saved: epoch (default), steps, best or no."
+    )
+    eval_strategy: str | None = _option(  # type: ignore[assignment]
+        None, "When validation documents are scored: as checkpoints are saved, unless both are given."
+    )
     save_total_limit: int | None = _option(2, "Checkpoints kept while training; the best one always is.")
     load_best_model_at_end: bool = _option(True, "Restore the weights of the best evaluation.")
     metric_for_best_model: str | None = _option("macro_f1", "Score of the validation documents that decides.")

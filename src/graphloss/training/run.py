@@ -8,15 +8,15 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 from rich.console import Console
-from torch import nn
 from transformers import PrinterCallback, set_seed
 
 from graphloss.data.documents import Documents, label_ids, label_names, listed, single_labels
 from graphloss.data.splits import Splits, read_splits
 from graphloss.data.tokens import encode
+from graphloss.errors import InputError
 from graphloss.evaluation.metrics import classification_metrics, softmax
 from graphloss.models.adapters import add_adapters, merge_adapters
-from graphloss.models.classifier import build_classifier, save_classifier
+from graphloss.models.classifier import Classifier, build_classifier, save_classifier
 from graphloss.models.encoder import Encoder, load_encoder
 from graphloss.models.sentence_encoder import write_modules
 from graphloss.training.callbacks import History, Report
@@ -34,8 +34,19 @@ class RunConfig:
     gloss: GLossConfig
     training: TrainingConfig
 
+    @property
+    def directory(self) -> RunDirectory:
+        """Where the run goes.
+
+        Raises:
+            InputError: where none was named.
+        """
+        if self.training.output_dir is None or "output_dir" in self.training.left_open:
+            raise InputError("--output_dir is missing; name the folder for the run")
+        return RunDirectory(Path(self.training.output_dir))
+
     def to_dict(self) -> dict[str, Any]:
-        """Flat, by field name: all fields of our own, and those of `TrainingArguments` that differ from the defaults."""
+        """Flat, by name: all fields of our own, and those of `TrainingArguments` that differ from the defaults."""
         settings = asdict(self.data) | asdict(self.model) | asdict(self.gloss)
         shown = {*TrainingConfig.__annotations__, "learning_rate", "seed"} - self.training.left_open
         for field in fields(TrainingConfig):
@@ -63,7 +74,7 @@ def run_training(
         InputError: for wrong input, before anything is written.
     """
     console = console or Console(quiet=True)
-    directory = RunDirectory(Path(config.training.output_dir))
+    directory = config.directory
     directory.check(overwrite=overwrite, resume=resume)
     splits = read_splits(
         data=config.data.data,
@@ -86,7 +97,7 @@ def run_training(
     _train(trainer, directory, config, overwrite=overwrite, resume=resume, console=console)
     if config.model.lora_rank:
         merge_adapters(model)
-    _save_model(directory, trainer.model, encoder, pooling, config.model.max_length)
+    _save_model(directory, model, encoder, pooling, config.model.max_length)
     return _score(trainer, directory, config, splits, names, labels, encoder)
 
 
@@ -103,7 +114,7 @@ def _label(splits: Splits, console: Console) -> tuple[list[str], dict[str, list[
 
 def _trainer(
     config: RunConfig,
-    model: nn.Module,
+    model: Classifier,
     encoder: Encoder,
     pooling: str,
     splits: Splits,
@@ -150,7 +161,7 @@ def _train(
         report.close()
 
 
-def _save_model(directory: RunDirectory, model: nn.Module, encoder: Encoder, pooling: str, max_length: int) -> None:
+def _save_model(directory: RunDirectory, model: Classifier, encoder: Encoder, pooling: str, max_length: int) -> None:
     partial = directory.path / "model.partial"
     partial.mkdir(exist_ok=True)
     save_classifier(model, partial)
@@ -175,7 +186,7 @@ def _score(
         if documents is None:
             continue
         encoded = encode(documents, encoder.tokenizer, config.model.max_length, labels[split])
-        probabilities = softmax(trainer.predict(encoded).predictions)
+        probabilities = softmax(np.asarray(trainer.predict(encoded).predictions))
         metrics[split] = classification_metrics(probabilities, np.asarray(labels[split]))
         tables.append(_predictions(split, documents, probabilities, names))
     partial = directory.predictions.with_suffix(".partial")

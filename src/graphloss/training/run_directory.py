@@ -14,7 +14,17 @@ import yaml
 
 from graphloss.errors import InputError
 
-PACKAGES = ("graphloss", "torch", "transformers", "accelerate", "datasets", "tokenizers", "scikit-learn", "numpy", "peft")
+PACKAGES = (
+    "graphloss",
+    "torch",
+    "transformers",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "scikit-learn",
+    "numpy",
+    "peft",
+)
 
 
 @dataclass(frozen=True)
@@ -131,7 +141,11 @@ def _commit() -> str | None:
     folder = Path(__file__).parent
     try:
         answer = subprocess.run(
-            ["git", "log", "-1", "--format=%H", "--", str(folder)], cwd=folder, capture_output=True, text=True, timeout=10
+            ["git", "log", "-1", "--format=%H", "--", str(folder)],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=10,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

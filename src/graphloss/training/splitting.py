@@ -7,9 +7,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 
-def split_by_length(
-    inputs: dict[str, Tensor], parts: int
-) -> Iterator[tuple[Int[Tensor, " n"], dict[str, Tensor]]]:
+def split_by_length(inputs: dict[str, Tensor], parts: int) -> Iterator[tuple[Int[Tensor, " n"], dict[str, Tensor]]]:
     """Split a padded batch into parts with about as many tokens each, sorted by length, each cut to its longest.
 
     All documents stay in one batch: the graph spans them whatever the parts. Without dropout, logits, embeddings and

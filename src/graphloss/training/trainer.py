@@ -9,6 +9,8 @@ from torch.nn import functional
 from transformers import DataCollatorWithPadding, EarlyStoppingCallback, EvalPrediction, Trainer
 
 from graphloss.evaluation.metrics import classification_metrics, softmax
+from graphloss.models.classifier import Classifier
+from graphloss.models.encoder import usual_pooling
 from graphloss.models.pooling import HiddenStates, pool
 from graphloss.training.config import GLossConfig, TrainingConfig
 from graphloss.training.splitting import split_by_length
@@ -25,8 +27,8 @@ class GraphLossTrainer(Trainer):
         model: any classifier of transformers over a `base_model`, also wrapped by peft.
         args: the settings of training.
         gloss: the settings of the graph loss.
-        pooling: "first", "mean" or "last", what the graph sees of the last hidden state.
-        num_labels: C; that of the model's config where not given.
+        pooling: "first", "mean" or "last", what the graph sees of the last hidden state; where not given, "last" for
+            decoders, else "first".
         others: as in `transformers.Trainer`. The training data set holds input_ids, attention_mask and labels, -100
             for documents without a label.
 
@@ -42,17 +44,16 @@ class GraphLossTrainer(Trainer):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Classifier,
         args: TrainingConfig,
         *,
         gloss: GLossConfig | None = None,
-        pooling: str = "mean",
-        num_labels: int | None = None,
+        pooling: str | None = None,
         **others: Any,
     ) -> None:
         self.gloss = gloss or GLossConfig()
-        self.pooling = pooling
-        self.num_labels = num_labels or model.config.num_labels
+        self.pooling = pooling or usual_pooling(model.config)
+        self.num_labels = int(model.config.num_labels or 0)
         tokenizer = others.get("processing_class")
         if tokenizer is not None:
             others.setdefault("data_collator", DataCollatorWithPadding(tokenizer))
@@ -132,14 +133,17 @@ class GraphLossTrainer(Trainer):
             return
         wrong = [name for name, value in parts.items() if not torch.isfinite(value).all()]
         raise NonFiniteLoss(
-            f"step {self.state.global_step + 1}: the loss is {loss.item()}, because of {' and '.join(wrong)}; {self._remedy()}"
+            f"step {self.state.global_step + 1}: the loss is {loss.item()}, because of {' and '.join(wrong)}; "
+            + self._remedy()
         )
 
     def _check_weights(self) -> None:
+        assert self.model is not None
         for name, weight in self.model.named_parameters():
             if not torch.isfinite(weight).all():
                 raise NonFiniteLoss(
-                    f"step {self.state.global_step}: weight {name} is not finite, after a gradient that was not; {self._remedy()}"
+                    f"step {self.state.global_step}: weight {name} is not finite, after a gradient that was not; "
+                    + self._remedy()
                 )
 
     def _remedy(self) -> str:
@@ -153,4 +157,5 @@ class GraphLossTrainer(Trainer):
 
 
 def _metrics(prediction: EvalPrediction) -> dict[str, float]:
-    return classification_metrics(softmax(prediction.predictions), prediction.label_ids)
+    logits, labels = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
+    return classification_metrics(softmax(logits), labels)
