@@ -94,13 +94,11 @@ def test_the_saved_config_repeats_the_run(train: Train, tmp_path: Path) -> None:
 
 
 def test_flags_go_before_the_yaml_file(train: Train, tmp_path: Path) -> None:
-    (tmp_path / "run.yaml").write_text(
-        "loss: ce\nmax_steps: 2\nhead: linear\nwarmup_steps: 0\nload_best_model_at_end: false\n"
-    )
+    (tmp_path / "run.yaml").write_text("loss: ce\nmax_steps: 2\nhead: linear\nwarmup_steps: 0\nsave_strategy: no\n")
     run = train("--config", str(tmp_path / "run.yaml"), "--loss", "gloss")
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert (config["loss"], config["max_steps"], config["head"]) == ("gloss", 2, "linear")
-    assert config["load_best_model_at_end"] is False
+    assert config["save_strategy"] == "no"
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,10 @@ def test_refuses_what_is_undefined(arguments: dict) -> None:
     embeddings, labels = batch(6)
     with pytest.raises(ValueError):
         propagate(embeddings, labels, *split(6, 3), **{"num_labels": 3, "bandwidth": 1.0} | arguments)
+    with pytest.raises(ValueError, match="must not be among"):
+        propagate(embeddings, labels, torch.arange(4), torch.arange(3, 6), num_labels=3, bandwidth=1.0)
+    with pytest.raises(ValueError, match=r"\[0, 2\), found"):
+        propagate(embeddings, labels, *split(6, 3), num_labels=2, bandwidth=1.0)
     with pytest.raises(ValueError, match="transition"):
         transition_rows(embeddings, torch.tensor([0]), 1.0, "softmax")
 

@@ -147,9 +147,12 @@ def test_a_batch_without_labels_and_batches_of_one(encoders: dict[str, Path], tm
     assert loss.item() == 0.0
     trainer = make(encoders["bert"], tmp_path, documents=9, num_train_epochs=1)  # a last batch of one
     trainer.train()
-    trainer = make(encoders["bert"], tmp_path, documents=4, num_train_epochs=1, per_device_train_batch_size=1)
+    trainer = make(
+        encoders["bert"], tmp_path, documents=4, num_train_epochs=1, per_device_train_batch_size=1, logging_steps=1
+    )
     trainer.train()
     assert trainer.state.global_step == 4
+    json.loads(json.dumps(trainer.state.log_history, allow_nan=False))
 
 
 @pytest.mark.parametrize("name", ["bert", "llama"])

@@ -111,6 +111,8 @@ class Parser(HfArgumentParser):
         return {name: self._converted(actions[name], value, config) for name, value in values.items()}
 
     def _converted(self, action: Any, value: Any, config: str) -> Any:
+        if isinstance(value, bool) and isinstance(action.type, type):
+            value = "yes" if value else "no"  # YAML reads `save_strategy: no` as a boolean
         if value is None or action.type is None or isinstance(value, list | dict | bool):
             return value
         try:

@@ -4,22 +4,21 @@ import shutil
 from argparse import Namespace
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from graphloss.cli.arguments import Parser
 from graphloss.cli.quiet import quiet_libraries
 from graphloss.data.docstrings import docstring_splits
-from graphloss.data.documents import label_ids, label_names
+from graphloss.data.documents import label_names
 from graphloss.data.splits import Splits
 from graphloss.data.writing import write_table
 from graphloss.errors import InputError
-from graphloss.evaluation.metrics import classification_metrics
-from graphloss.inference.nearest_mean import embed_untouched, nearest_mean_scores
+from graphloss.inference.nearest_mean import nearest_mean_scores
 from graphloss.models.encoder import load_encoder
 from graphloss.training.config import DataConfig, GLossConfig, ModelConfig, TrainingConfig
 from graphloss.training.run import RunConfig, run_training
+from graphloss.training.run_directory import write_json
 
 MAX_LENGTH = 64
 LOSSES = {"ce": "cross-entropy", "gloss": "G-Loss + cross-entropy"}
@@ -37,13 +36,16 @@ def run(arguments: list[str]) -> int:
     console.print("reading the docstrings of what is installed ...")
     splits = docstring_splits(training=flags.labels_per_class)
     console.print(f"{len(label_names(splits.train))} packages: {', '.join(label_names(splits.train))}", soft_wrap=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    for name in ("data", *LOSSES):
+        shutil.rmtree(folder / name, ignore_errors=True)
     _write(splits, folder / "data")
-    scores = {"untouched encoder, nearest class mean": _floor(splits, flags.encoder)}
-    del encoder
+    assert splits.test is not None
+    floor = nearest_mean_scores(splits.train, splits.test, encoder, max_length=MAX_LENGTH)
+    scores = {"untouched encoder, nearest class mean": floor}
     for loss, name in LOSSES.items():
         console.print(f"\ntraining with {name}", soft_wrap=True)
         scores[name] = _train(loss, folder, flags, console)
+    write_json(folder / "scores.json", scores)
     _show(scores, folder, console)
     return 0
 
@@ -54,24 +56,10 @@ def _write(splits: Splits, folder: Path) -> None:
         write_table(folder / f"{name}.parquet", {"text": documents.texts, "label": documents.labels})
 
 
-def _floor(splits: Splits, encoder_name: str) -> dict[str, float]:
-    encoder = load_encoder(encoder_name)
-    names = label_names(splits.train)
-    training, test = (
-        embed_untouched(documents, encoder, max_length=MAX_LENGTH)
-        for documents in (splits.train, splits.test)
-        if documents
-    )
-    labels = np.asarray(label_ids(splits.train, names))
-    similarities = nearest_mean_scores(training, labels, test)
-    probabilities = np.eye(len(names))[similarities.argmax(axis=1)]
-    return classification_metrics(probabilities, np.asarray(label_ids(splits.test or splits.train, names)))
-
-
 def _train(loss: str, folder: Path, flags: Namespace, console: Console) -> dict[str, float]:
     config = RunConfig(
         data=DataConfig(data=str(folder / "data")),
-        model=ModelConfig(encoder=flags.encoder, max_length=MAX_LENGTH),
+        model=ModelConfig(encoder=flags.encoder, head="linear", max_length=MAX_LENGTH),
         gloss=GLossConfig(),
         training=TrainingConfig(
             output_dir=str(folder / loss),
@@ -79,6 +67,7 @@ def _train(loss: str, folder: Path, flags: Namespace, console: Console) -> dict[
             seed=flags.seed,
             max_steps=flags.steps,
             per_device_train_batch_size=64,
+            learning_rate=2e-4,  # for so few steps; docs/log.md
             patience=0,
         ),
     )
@@ -86,13 +75,16 @@ def _train(loss: str, folder: Path, flags: Namespace, console: Console) -> dict[
 
 
 def _show(scores: dict[str, dict[str, float]], folder: Path, console: Console) -> None:
-    table = Table(title="Which package is a docstring from? Test documents, one seed", title_justify="left")
+    table = Table(title="Which package is a docstring from?", title_justify="left")
     table.add_column("classifier")
     table.add_column("accuracy", justify="right")
     table.add_column("macro-F1", justify="right")
     for name, values in scores.items():
         table.add_row(name, f"{100 * values['accuracy']:.1f} %", f"{100 * values['macro_f1']:.1f} %")
     console.print("\n", table)
+    documents = next(iter(scores.values()))["n"]
+    half_width = 196 * max(value["accuracy"] * (1 - value["accuracy"]) / documents for value in scores.values()) ** 0.5
+    console.print(f"{documents} test documents, one seed: ±{half_width:.1f} points of accuracy are chance (95 %).")
     for loss, name in LOSSES.items():
         console.print(f"{name}: {folder / loss}", soft_wrap=True)
     texts = folder / "data" / "test.parquet"

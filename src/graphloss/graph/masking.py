@@ -40,9 +40,10 @@ def split_batch(
         raise ValueError(f"masking must be one of {', '.join(MASKINGS)}, got {masking!r}")
     keys = torch.rand(len(labels), 2, generator=generator, dtype=torch.float64).numpy()
     known = np.flatnonzero(labels.numpy() != -100)
-    order = known[
-        _spread_over_classes(labels.numpy()[known], keys) if masking == "stratified" else keys[known, 0].argsort()
-    ]
+    if masking == "stratified":
+        order = known[_spread_over_classes(labels.numpy()[known], keys)]
+    else:
+        order = known[keys[known, 0].argsort()]
     kept = _number_kept(len(known), labelled_fraction)
     return torch.from_numpy(order[:kept]), torch.from_numpy(order[kept:])
 

@@ -47,8 +47,8 @@ def propagate(
         (e, C) float32 or float64. Without any labelled document every row is uniform.
 
     Raises:
-        ValueError: for a bandwidth that is not positive and finite, a teleport outside [0, 1], or an unknown
-            transition.
+        ValueError: for a bandwidth that is not positive and finite, a teleport outside [0, 1], an unknown transition,
+            a label out of range, and a document that is both labelled and evaluated.
 
     Source: Zhu & Ghahramani (2002), learning from labelled and unlabelled data with label propagation; Sharma,
     Agarwal & Kumar (2025) for its place in a loss.
@@ -57,8 +57,13 @@ def propagate(
         raise ValueError(f"bandwidth must be a positive finite number, got {bandwidth}")
     if not 0.0 <= teleport <= 1.0:
         raise ValueError(f"teleport must lie in [0, 1], got {teleport}")
+    if torch.isin(evaluated, labelled).any():
+        raise ValueError("evaluated documents must not be among the labelled ones")
+    given = labels[labelled]
+    if ((given < 0) | (given >= num_labels)).any():
+        raise ValueError(f"labels of labelled documents must lie in [0, {num_labels}), found {given.unique().tolist()}")
     if len(labelled) == 0 or len(evaluated) == 0:
-        return embeddings.new_full((len(evaluated), num_labels), 1.0 / num_labels)
+        return torch.full((len(evaluated), num_labels), 1.0 / num_labels, device=embeddings.device)
     return propagate_with_width(
         embeddings,
         labels,

@@ -91,8 +91,10 @@ class GraphLossTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, with the means of what the graph measured since the last time."""
         if "loss" in logs and self._logged:
-            names = self._logged[0]
-            logs |= {name: float(np.mean([entry[name] for entry in self._logged])) for name in names}
+            for name in self._logged[0]:
+                values = [entry[name] for entry in self._logged if not np.isnan(entry[name])]
+                if values:  # a batch with nothing to infer has no kernel width
+                    logs[name] = float(np.mean(values))
             self._logged = []
         super().log(logs, start_time)
 

@@ -1,0 +1,54 @@
+"""What the documents say is what the project does."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_the_tables_are_those_of_the_results() -> None:
+    subprocess.run([sys.executable, str(ROOT / "benchmarks" / "tables.py"), "--check"], check=True)
+
+
+def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    assert len([line for line in program.splitlines() if line]) <= 10
+    torch.manual_seed(0)
+    exec(compile(program, "README.md", "exec"), {})
+    assert "graph_loss" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_file_and_flag_named_exists(path: Path) -> None:
+    text = path.read_text()
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+        assert (path.parent / target).exists(), target
+    for name in re.findall(r"(?:tests|benchmarks)/[\w/]+\.py", text):
+        assert (ROOT / name).exists(), name
+
+
+def test_the_functions_that_the_paper_page_names_exist() -> None:
+    from importlib import import_module
+
+    for name in re.findall(r"`((?:graph|training)\.\w+)\.(\w+)`", (ROOT / "docs" / "paper.md").read_text()):
+        module, member = name
+        assert hasattr(import_module(f"graphloss.{module}"), member), name
+
+
+def test_flags_in_the_documents_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    from graphloss.cli.main import VERBS, main
+
+    known = {"--check", "--help", "--version"}
+    for verb in VERBS:
+        with pytest.raises(SystemExit):
+            main([verb, "--help"])
+        known |= set(re.findall(r"--\w+", capsys.readouterr().out))
+    for path in DOCUMENTS:
+        used = set(re.findall(r"(?<![\w-])--[a-z]\w+", path.read_text()))
+        assert used <= known, path.name
