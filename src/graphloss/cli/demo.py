@@ -56,7 +56,7 @@ def _write(splits: Splits, folder: Path) -> None:
         write_table(folder / f"{name}.parquet", {"text": documents.texts, "label": documents.labels})
 
 
-def _train(loss: str, folder: Path, flags: Namespace, console: Console) -> dict[str, float]:
+def _train(loss: str, folder: Path, flags: Namespace, console: Console) -> dict[str, float | int]:
     config = RunConfig(
         data=DataConfig(data=str(folder / "data")),
         model=ModelConfig(encoder=flags.encoder, head="linear", max_length=MAX_LENGTH),
@@ -74,7 +74,7 @@ def _train(loss: str, folder: Path, flags: Namespace, console: Console) -> dict[
     return run_training(config, console=console)["test"]
 
 
-def _show(scores: dict[str, dict[str, float]], folder: Path, console: Console) -> None:
+def _show(scores: dict[str, dict[str, float | int]], folder: Path, console: Console) -> None:
     table = Table(title="Which package is a docstring from?", title_justify="left")
     table.add_column("classifier")
     table.add_column("accuracy", justify="right")

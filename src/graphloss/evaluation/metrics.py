@@ -5,7 +5,9 @@ from jaxtyping import Float, Int
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 
-def classification_metrics(probabilities: Float[np.ndarray, "n C"], labels: Int[np.ndarray, " n"]) -> dict[str, float]:
+def classification_metrics(
+    probabilities: Float[np.ndarray, "n C"], labels: Int[np.ndarray, " n"]
+) -> dict[str, float | int]:
     """Scores of predictions, as fractions from 0 to 1.
 
     Args:

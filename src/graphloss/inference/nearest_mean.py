@@ -12,7 +12,9 @@ from graphloss.models.encoder import Encoder
 from graphloss.models.pooling import pool
 
 
-def nearest_mean_scores(training: Documents, test: Documents, encoder: Encoder, *, max_length: int) -> dict[str, float]:
+def nearest_mean_scores(
+    training: Documents, test: Documents, encoder: Encoder, *, max_length: int
+) -> dict[str, float | int]:
     """Scores of the class whose mean of unit embeddings is the most similar one by cosine.
 
     Args:

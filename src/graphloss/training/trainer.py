@@ -158,6 +158,6 @@ class GraphLossTrainer(Trainer):
         self._logged.append(entry)
 
 
-def _metrics(prediction: EvalPrediction) -> dict[str, float]:
+def _metrics(prediction: EvalPrediction) -> dict[str, float | int]:
     logits, labels = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
     return classification_metrics(softmax(logits), labels)
