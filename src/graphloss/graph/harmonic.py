@@ -82,7 +82,7 @@ def _factor(among: Tensor, row_sums: Tensor, teleport: float) -> tuple[Tensor, T
     """
     system = among.mT * (teleport - 1.0)
     system.diagonal().add_(row_sums * (1.0 - teleport) + teleport)
-    factors, pivots = torch.linalg.lu_factor(system)
+    factors, pivots, _ = torch.linalg.lu_factor_ex(system)  # never singular: nothing to check for
     return factors, pivots
 
 

@@ -156,13 +156,13 @@ def propagation_loss(
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
     if len(labels) == 0:
         return propagated.sum()
-    weights = propagated.new_ones(propagated.shape[1]) if class_weights is None else class_weights.to(propagated)
+    weights = None if class_weights is None else class_weights.to(propagated)
     if objective != "nll":
         loss = functional.cross_entropy(propagated, labels, weight=weights)
         return loss / len(labels) if objective == "released-combined" else loss
     tiny = torch.finfo(propagated.dtype).tiny
     likelihood = propagated.gather(1, labels[:, None]).squeeze(1)
-    row_weights = weights[labels] * (likelihood > 0)
+    row_weights = (likelihood > 0).to(likelihood) if weights is None else weights[labels] * (likelihood > 0)
     return likelihood.clamp_min(tiny).log().dot(row_weights / -row_weights.sum().clamp_min(tiny))
 
 

@@ -1,6 +1,7 @@
 """G-Loss as a module for any training loop."""
 
-import numpy as np
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -89,7 +90,7 @@ class GLoss(nn.Module):
         self.seed = seed
         self.step = 0
         self.register_buffer("class_weights", class_weights, persistent=False)
-        self._measured: dict[str, float | Tensor] = {}
+        self._last: _Batch | None = None
 
     def forward(self, embeddings: Float[Tensor, "B d"], labels: Int[Tensor, " B"]) -> Float[Tensor, ""]:
         """The loss of one batch.
@@ -111,14 +112,29 @@ class GLoss(nn.Module):
             loss, sigma = embeddings[:0].float().sum(), float("nan")
         else:
             loss, sigma = self._loss(embeddings, labels, labelled.to(labels.device), masked.to(labels.device))
-        self._measure(loss, sigma, known_labels, labelled, masked)
+        self._last = _Batch(loss.detach(), sigma, known_labels, labelled, masked)
         return loss
 
     @property
     def diagnostics(self) -> dict[str, float]:
-        """Of the last batch: graph_loss, bandwidth, and the numbers of labelled, masked, evaluated, orphaned (masked,
-        but without a labelled member of their class) and unlabelled documents."""
-        return {name: float(value) for name, value in self._measured.items()}
+        """Of the last batch, worked out when read: graph_loss, bandwidth (NaN where nothing was to infer), and the
+        numbers of labelled, masked, evaluated, orphaned (masked, but without a labelled member of their class) and
+        unlabelled documents."""
+        if self._last is None:
+            return {}
+        loss, sigma, labels, labelled, masked = self._last
+        present = torch.zeros(self.num_labels, dtype=torch.bool)
+        present[labels[labelled]] = True
+        orphans = int((~present[labels[masked]]).sum())
+        return {
+            "graph_loss": float(loss),
+            "bandwidth": sigma,
+            "labelled": len(labelled),
+            "masked": len(masked),
+            "evaluated": len(masked) - orphans if self.objective == "nll" else len(masked),
+            "orphans": orphans,
+            "unlabelled": len(labels) - len(labelled) - len(masked),
+        }
 
     def extra_repr(self) -> str:
         return (
@@ -161,20 +177,15 @@ class GLoss(nn.Module):
             return bandwidth_dicm(embeddings, labels)
         return bandwidth_sqrt(embeddings) if len(embeddings) > MAX_EXACT else None
 
-    def _measure(self, loss: Tensor, sigma: float, labels: Tensor, labelled: Tensor, masked: Tensor) -> None:
-        values = labels.numpy()
-        present = np.zeros(self.num_labels, dtype=bool)
-        present[values[labelled.numpy()]] = True
-        orphans = int((~present[values[masked.numpy()]]).sum())
-        self._measured = {
-            "graph_loss": loss.detach(),
-            "bandwidth": sigma,
-            "labelled": len(labelled),
-            "masked": len(masked),
-            "evaluated": len(masked) - orphans if self.objective == "nll" else len(masked),
-            "orphans": orphans,
-            "unlabelled": len(labels) - len(labelled) - len(masked),
-        }
+
+class _Batch(NamedTuple):
+    """What the diagnostics of a batch are worked out from."""
+
+    loss: Tensor
+    sigma: float
+    labels: Tensor
+    labelled: Tensor
+    masked: Tensor
 
 
 def check_bandwidth(bandwidth: float | str) -> float | str:
