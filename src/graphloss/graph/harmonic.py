@@ -125,7 +125,7 @@ class _Attention(torch.autograd.Function):
         rows = slice(inferred) if bandwidth is not None else slice(None)
         logits = torch.addmm(lengths, centred[rows], centred.mT, alpha=-2.0)
         if bandwidth is None:
-            bandwidth = width_from_median((logits + lengths[:, None]).clamp_min_(0.0))
+            bandwidth = width_from_median(logits + lengths[:, None])
         # A row's own length is the same for all of its logits: the softmax takes it out.
         logits = logits[:inferred].mul_(-0.5 / bandwidth**2)
         logits.diagonal().fill_(-torch.inf)
