@@ -59,7 +59,6 @@ class Parser(HfArgumentParser):
             formatter_class=_Formatter,
             **others,
         )
-        self.formatter_class = _Formatter
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; see {self.prog} --help")
