@@ -123,18 +123,21 @@ MISTAKES = {
         good("--validation_fraction", "1.5"),
         "--validation_fraction must lie between 0 and 1, got 1.5",
     ),
-    "sigma zero": (good("--bandwidth", "0"), "bandwidth must be a positive finite number or one of sqrt, dicm, got 0"),
+    "sigma zero": (
+        good("--bandwidth", "0"),
+        "bandwidth must be a positive finite number or one of sqrt, dicm, loo, local, learned, got 0",
+    ),
     "sigma negative": (
         good("--bandwidth=-1"),
-        "bandwidth must be a positive finite number or one of sqrt, dicm, got -1",
+        "bandwidth must be a positive finite number or one of sqrt, dicm, loo, local, learned, got -1",
     ),
     "sigma NaN": (
         good("--bandwidth", "nan"),
-        "bandwidth must be a positive finite number or one of sqrt, dicm, got nan",
+        "bandwidth must be a positive finite number or one of sqrt, dicm, loo, local, learned, got nan",
     ),
     "sigma inf": (
         good("--bandwidth", "inf"),
-        "bandwidth must be a positive finite number or one of sqrt, dicm, got inf",
+        "bandwidth must be a positive finite number or one of sqrt, dicm, loo, local, learned, got inf",
     ),
     "gamma": (good("--labelled_fraction", "1.1"), "labelled_fraction must lie in [0, 1], got 1.1"),
     "lambda": (good("--graph_weight=-0.1"), "graph_weight must lie in [0, 1], got -0.1"),

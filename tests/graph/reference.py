@@ -39,19 +39,26 @@ def propagate(
     return inverse @ ((1 - teleport) * towards @ targets + teleport * targets.mean(0))
 
 
-def released_loss(embeddings: Tensor, labels: Tensor, num_labels: int, sigma: float, gamma: float = 0.7) -> Tensor:
+def released_loss(
+    embeddings: Tensor,
+    labels: Tensor,
+    num_labels: int,
+    sigma: float,
+    gamma: float = 0.7,
+    dtype: torch.dtype = torch.float64,
+) -> Tensor:
     """One step of the released recipe: a random split, the closed form, the second softmax. Distances by `cdist`."""
-    order = torch.randperm(len(labels))
+    order = torch.randperm(len(labels), device=labels.device)
     kept = round(gamma * len(labels))
     labelled, masked = order[:kept], order[kept:]
-    points = torch.nn.functional.normalize(embeddings.double())
+    points = torch.nn.functional.normalize(embeddings.to(dtype))
     weights = torch.exp(-(torch.cdist(points, points) ** 2) / (2 * sigma**2))
-    weights = weights * (1 - torch.eye(len(points), dtype=torch.float64))
+    weights = weights * (1 - torch.eye(len(points)).to(weights))
     root = torch.diag(weights.sum(1) ** -0.5)
     symmetric = root @ weights @ root
     columns = symmetric @ torch.diag(1 / symmetric.sum(0))
     matrix = torch.diag(1 / columns.sum(1)) @ columns
-    targets = torch.nn.functional.one_hot(labels[labelled], num_labels).double()
-    system = torch.eye(len(masked), dtype=torch.float64) - matrix[masked][:, masked]
+    targets = torch.nn.functional.one_hot(labels[labelled], num_labels).to(dtype)
+    system = torch.eye(len(masked)).to(matrix) - matrix[masked][:, masked]
     propagated = torch.inverse(system) @ matrix[masked][:, labelled] @ targets
     return torch.nn.functional.cross_entropy(propagated, labels[masked])

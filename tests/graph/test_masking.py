@@ -6,7 +6,7 @@ from graphloss.graph import split_batch
 
 
 def draw(labels: Tensor, fraction: float = 0.7, masking: str = "stratified", seed: int = 0) -> tuple[set, set]:
-    labelled, masked = split_batch(labels, fraction, masking, torch.Generator().manual_seed(seed))
+    [(labelled, masked)] = split_batch(labels, fraction, masking, torch.Generator().manual_seed(seed))
     return set(labelled.tolist()), set(masked.tolist())
 
 

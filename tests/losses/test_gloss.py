@@ -20,7 +20,7 @@ def test_is_propagation_over_the_mask_of_seed_and_step() -> None:
     loss.step = 7
     got = loss(embeddings, labels)
     generator = torch.Generator().manual_seed(5 * 1_000_003 + 7)
-    labelled, masked = split_batch(labels, 0.7, "stratified", generator)
+    [(labelled, masked)] = split_batch(labels, 0.7, "stratified", generator)
     propagated = propagate(embeddings, labels, labelled, masked, num_labels=4, bandwidth=0.6, teleport=1e-4)
     torch.testing.assert_close(got, propagation_loss(propagated, labels[masked]))
     assert loss.step == 8

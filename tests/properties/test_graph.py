@@ -100,7 +100,7 @@ def test_loss_and_gradient_are_finite(
 def test_masks_part_the_documents(documents: int, classes: int, fraction: float, seed: int) -> None:
     _, labels = draw(documents, classes, seed)
     labels[::5] = -100
-    labelled, masked = split_batch(labels, fraction, "stratified", torch.Generator().manual_seed(seed))
+    [(labelled, masked)] = split_batch(labels, fraction, "stratified", torch.Generator().manual_seed(seed))
     together = torch.cat([labelled, masked]).sort().values
     assert together.tolist() == torch.nonzero(labels != -100).squeeze(1).tolist()
     present = set(labels[labelled].tolist())

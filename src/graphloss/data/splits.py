@@ -85,7 +85,7 @@ def cut_validation(documents: Documents, fraction: float, seed: int) -> tuple[Do
         raise InputError(f"--validation_fraction must lie between 0 and 1, got {fraction}")
     labels = torch.tensor(label_ids(documents, label_names(documents)))
     generator = torch.Generator().manual_seed(seed)
-    _, cut = split_batch(labels, 1.0 - fraction, "stratified", generator)
+    [(_, cut)] = split_batch(labels, 1.0 - fraction, "stratified", generator)
     held_out = set(cut.tolist())
     kept = [row for row in range(len(documents)) if row not in held_out]
     return documents.take(kept), documents.take(sorted(held_out))

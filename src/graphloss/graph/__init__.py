@@ -1,13 +1,15 @@
 """The mathematics of the document graph: functions of tensors, with no state and no input or output."""
 
 from graphloss.graph.affinity import log_affinities, squared_distances, transition_rows, unit_rows
-from graphloss.graph.bandwidth import bandwidth_dicm, bandwidth_sqrt
+from graphloss.graph.bandwidth import bandwidth_dicm, bandwidth_loo, bandwidth_sqrt, local_widths
 from graphloss.graph.masking import split_batch
 from graphloss.graph.propagation import propagate, propagation_loss
 
 __all__ = [
     "bandwidth_dicm",
+    "bandwidth_loo",
     "bandwidth_sqrt",
+    "local_widths",
     "log_affinities",
     "propagate",
     "propagation_loss",

@@ -1,24 +1,119 @@
-"""The harmonic solution on a graph, f = (1 - t) (P_uu f + P_ul Y_l) + t s, with hand-written gradients.
+"""The harmonic system on a graph, f = (1 - t) (P_uu f + P_ul Y_l) + t s: two ways to solve it.
 
 P is the transition matrix, u the nodes to infer, l the labelled ones, Y_l their labels, t the teleport and s the class
-shares among l. Both functions here factor the system once and use the factors in the forward and the backward pass.
+shares among l.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
-from graphloss.graph.affinity import scale_to_unit, unit_gradient
-from graphloss.graph.bandwidth import width_from_median
+MAX_SWEEPS = 250
+MAX_LOG_WEIGHT = 30.0  # the squares of such weights still fit float32
+DIVERGED = 1e3
+
+
+class Factors(NamedTuple):
+    """LU factors of the transpose of t + (1 - t) (diag(row sums) - P_uu)."""
+
+    lu: Tensor
+    pivots: Tensor
+
+    def solve(self, sources: Float[Tensor, "u C"]) -> Float[Tensor, "u C"]:
+        """The solution of the system itself."""
+        return torch.linalg.lu_solve(self.lu, self.pivots, sources, adjoint=True)
+
+    def solve_transposed(self, sources: Float[Tensor, "u C"]) -> Float[Tensor, "u C"]:
+        """The solution of the transposed system, which the gradient needs."""
+        return torch.linalg.lu_solve(self.lu, self.pivots, sources)
+
+
+def factor(among: Float[Tensor, "u u"], leak: Float[Tensor, " u"] | None, teleport: float) -> Factors:
+    """Factor the system of P_uu.
+
+    The diagonal is formed from the leak of each row to the labelled nodes and the sum of P_uu over it, where 1 - p
+    would lose a small leak. The transpose has columns dominated by their diagonal: no pivot is ever exchanged, every
+    sum in the elimination has terms of one sign, and no entry of the solution can come out negative.
+
+    Args:
+        among: (u, u), P_uu.
+        leak: (u,), the sums of P_ul over each row; None where rows of P are no distributions.
+        teleport: t in (0, 1].
+    """
+    stays = 1.0 if leak is None else (among.sum(dim=1) + leak) * (1.0 - teleport) + teleport
+    system = among * (teleport - 1.0)
+    system.diagonal().add_(stays)
+    lu, pivots, _ = torch.linalg.lu_factor_ex(system.mT)  # never singular: nothing to check for
+    return Factors(lu, pivots)
+
+
+def iterate(
+    step: Callable[[Tensor], Tensor],
+    sources: Float[Tensor, "u C"],
+    start: Float[Tensor, "u C"],
+    log_weights: Float[Tensor, " u"],
+    tolerance: float,
+) -> Float[Tensor, "u C"]:
+    """Solve f = step(f) + sources without the matrix of `step`.
+
+    Conjugate gradients, each column on its own, in the inner product in which `step` is self-adjoint; and then plain
+    sweeps f <- step(f) + sources, at least one. A sweep is a contraction in any case, and so finishes what conjugate
+    gradients cannot see where the weights of the inner product differ by more than the dtype holds.
+
+    Args:
+        step: (u, C) -> (u, C), linear, of spectral radius below one.
+        sources: (u, C).
+        start: (u, C), a first guess.
+        log_weights: (u,), logarithms of the weights of the inner product.
+        tolerance: on the largest entry of the residual f - step(f) - sources, relative to the largest entry of f and
+            of the sources. After 250 rounds of either kind the best there is must do.
+    """
+    solution = _conjugate_gradients(step, sources, start, log_weights, tolerance)
+    for _ in range(MAX_SWEEPS):
+        following = step(solution).add_(sources)
+        change, solution = following - solution, following
+        if _largest(change) <= tolerance * max(_largest(sources), _largest(solution)):
+            break
+    return solution
+
+
+def _conjugate_gradients(
+    step: Callable[[Tensor], Tensor], sources: Tensor, start: Tensor, log_weights: Tensor, tolerance: float
+) -> Tensor:
+    weights = (log_weights - log_weights.median()).clamp_(-MAX_LOG_WEIGHT, MAX_LOG_WEIGHT).exp_()[:, None]
+    residual = step(start).add_(sources).sub_(start)
+    first = _largest(residual)
+    bound = tolerance * _largest(sources)
+    solution, direction, power = start, residual, (weights * residual.square()).sum(dim=0)
+    for _ in range(MAX_SWEEPS):
+        image = direction - step(direction)
+        curvature = (weights * direction * image).sum(dim=0)
+        length = torch.where(curvature > 0, power / curvature, 0.0)
+        solution = torch.addcmul(solution, direction, length)
+        residual = torch.addcmul(residual, image, length, value=-1.0)
+        previous, power = power, (weights * residual.square()).sum(dim=0)
+        direction = torch.addcmul(residual, direction, torch.where(previous > 0, power / previous, 0.0))
+        largest = _largest(residual)
+        if not largest <= DIVERGED * first:
+            return start
+        if largest <= bound:
+            break
+    return solution
+
+
+def _largest(values: Tensor) -> float:
+    return float(values.abs().amax())
 
 
 def harmonic_labels(
     among: Float[Tensor, "u u"],
-    towards: Float[Tensor, "u l"],
-    targets: Float[Tensor, "l C"],
+    reach: Float[Tensor, "u C1"],
+    shares: Float[Tensor, " C1"],
     *,
     teleport: float,
     stochastic_rows: bool,
@@ -27,130 +122,41 @@ def harmonic_labels(
 
     Args:
         among: (u, u), P_uu.
-        towards: (u, l), P_ul.
-        targets: (l, C), label rows of the labelled nodes; constant.
+        reach: (u, C + 1), P_ul Y_l and, in the last column, the sums of P_ul over each row.
+        shares: (C + 1,), s, and zero in the last column; constant.
         teleport: t in (0, 1].
         stochastic_rows: whether the rows of (P_uu, P_ul) sum to one.
 
     Returns:
-        (u, C), no entry negative.
+        (u, C), no entry negative. Where rows are stochastic, they sum to one, and a node that no label reaches gets
+        the shares; such nodes get no gradient.
     """
-    sources = torch.lerp(towards @ targets, targets.mean(dim=0), teleport)
-    row_sums = (among.sum(1) + towards.sum(1)).detach() if stochastic_rows else None
-    return _Solve.apply(among, sources, row_sums, teleport)
-
-
-def attention_labels(
-    embeddings: Float[Tensor, "B d"],
-    order: Int[Tensor, " B"],
-    inferred: int,
-    targets: Float[Tensor, "l C"],
-    *,
-    bandwidth: float | None,
-    teleport: float,
-    normalize: bool,
-) -> tuple[Float[Tensor, "u C"], float]:
-    """Labels inferred over row-normalized Gaussian affinities, straight from the embeddings.
-
-    Row i of P is softmax over j != i of -|x_i - x_j|^2 / (2 sigma^2). The gradient needs no other matrix of that size:
-    with g the adjoint solution and z the label rows of all nodes (f for u, Y for l), dL/dlogit_ij =
-    (1 - t) P_ij g_i.(z_j - sum_k P_ik z_k).
-
-    Args:
-        embeddings: (B, d).
-        order: (B,) int64 row numbers: the u nodes to infer first, then the l labelled ones.
-        inferred: u.
-        targets: (l, C), constant.
-        bandwidth: sigma, constant; None for the one of `bandwidth_sqrt`, which is then had from the very distances that
-            the affinities need, at half its cost.
-        teleport: t in (0, 1].
-        normalize: bring rows to unit length first.
-
-    Returns:
-        (u, C), no entry negative; and sigma.
-    """
-    return _Attention.apply(embeddings, order, inferred, targets, bandwidth, teleport, normalize)
-
-
-def _factor(among: Tensor, row_sums: Tensor, teleport: float) -> tuple[Tensor, Tensor]:
-    """LU factors of the transpose of t + (1 - t) (diag(row sums) - P_uu).
-
-    The diagonal is formed from what rounding left of a row's sum of one. So the system keeps the leak of each row to
-    the labelled nodes, where 1 - p would lose a small one. The transpose has columns dominated by their diagonal: no
-    pivot is ever exchanged, every sum in the elimination has terms of one sign, and no entry of the solution can come
-    out negative.
-    """
-    system = among.mT * (teleport - 1.0)
-    system.diagonal().add_(row_sums * (1.0 - teleport) + teleport)
-    factors, pivots, _ = torch.linalg.lu_factor_ex(system)  # never singular: nothing to check for
-    return factors, pivots
+    return _Solve.apply(among, reach, shares, teleport, stochastic_rows)
 
 
 class _Solve(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, among: Tensor, sources: Tensor, row_sums: Tensor | None, teleport: float) -> Tensor:
-        factors, pivots = _factor(among, among.new_ones(len(among)) if row_sums is None else row_sums, teleport)
-        solution = torch.linalg.lu_solve(factors, pivots, sources, adjoint=True)
-        if row_sums is not None:
-            solution /= solution.sum(dim=1, keepdim=True)
-        ctx.save_for_backward(factors, pivots, solution)
-        ctx.stay = 1.0 - teleport
-        return solution
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
-        factors, pivots, solution = ctx.saved_tensors
-        adjoint = torch.linalg.lu_solve(factors, pivots, gradients[0])
-        return ctx.stay * adjoint @ solution.mT, adjoint, None, None
-
-
-class _Attention(torch.autograd.Function):
-    @staticmethod
     def forward(
-        ctx: Any,
-        embeddings: Tensor,
-        order: Tensor,
-        inferred: int,
-        targets: Tensor,
-        bandwidth: float | None,
-        teleport: float,
-        normalize: bool,
-    ) -> tuple[Tensor, float]:
-        points, inverse_length = embeddings.index_select(0, order), None
-        if normalize:
-            points, inverse_length = scale_to_unit(points)
-        centred = points - points.mean(dim=0)
-        lengths = torch.linalg.vecdot(centred, centred)
-        rows = slice(inferred) if bandwidth is not None else slice(None)
-        logits = torch.addmm(lengths, centred[rows], centred.mT, alpha=-2.0)
-        if bandwidth is None:
-            bandwidth = width_from_median(logits + lengths[:, None])
-        # A row's own length is the same for all of its logits: the softmax takes it out.
-        logits = logits[:inferred].mul_(-0.5 / bandwidth**2)
-        logits.diagonal().fill_(-torch.inf)
-        transition = logits.softmax(dim=1)
-        factors, pivots = _factor(transition[:, :inferred], transition.sum(dim=1), teleport)
-        sources = torch.lerp(transition[:, inferred:] @ targets, targets.mean(dim=0), teleport)
-        solution = torch.linalg.lu_solve(factors, pivots, sources, adjoint=True)
-        solution /= solution.sum(dim=1, keepdim=True)
-        ctx.save_for_backward(order, points, inverse_length, centred, transition, factors, pivots, solution, targets)
-        ctx.scale = (1.0 - teleport) / bandwidth**2
-        return solution, bandwidth
+        ctx: Any, among: Tensor, reach: Tensor, shares: Tensor, teleport: float, stochastic_rows: bool
+    ) -> Tensor:
+        factors = factor(among, reach[:, -1] if stochastic_rows else None, teleport)
+        solution = factors.solve(torch.lerp(reach, shares, teleport))
+        labels, leaked = solution[:, :-1], solution[:, -1:]
+        total = labels.sum(dim=1, keepdim=True)
+        reached = leaked > rounding_share(total, teleport)
+        labels = labels / total if stochastic_rows else labels.clone()
+        ctx.save_for_backward(*factors, labels, reached)
+        ctx.stay = 1.0 - teleport
+        return labels
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
-        order, points, inverse_length, centred, transition, factors, pivots, solution, targets = ctx.saved_tensors
-        inferred = len(solution)
-        adjoint = torch.linalg.lu_solve(factors, pivots, gradients[0])
-        received = adjoint @ torch.cat([solution, targets]).mT
-        received -= torch.linalg.vecdot(transition, received)[:, None]
-        logits = received.mul_(transition).mul_(ctx.scale)
-        # The logits are x_i.x_j - |x_j|^2 / 2 over sigma^2; each row of their gradient sums to zero.
-        gradient = logits.mT @ centred[:inferred]
-        gradient.addcmul_(centred, logits.sum(dim=0)[:, None], value=-1.0)
-        gradient[:inferred].addmm_(logits, centred)
-        if inverse_length is not None:
-            gradient = unit_gradient(points, inverse_length, gradient)
-        return torch.empty_like(gradient).index_copy_(0, order, gradient), *[None] * 6
+        lu, pivots, labels, reached = ctx.saved_tensors
+        adjoint = Factors(lu, pivots).solve_transposed(gradients[0]).mul_(reached * ctx.stay)
+        return adjoint @ labels.mT, functional.pad(adjoint, (0, 1)), None, None, None
+
+
+def rounding_share(total: Float[Tensor, "u 1"], teleport: float) -> Float[Tensor, "u 1"]:
+    """What labels must contribute to a node, so that its gradient is more than rounding blown up by the solve."""
+    return total * (torch.finfo(total.dtype).eps / teleport)

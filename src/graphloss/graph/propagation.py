@@ -8,24 +8,35 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from graphloss.graph.affinity import transition_rows, unit_rows
+from graphloss.graph.affinity import (
+    TRANSITIONS,
+    at_least_float32,
+    check_finite,
+    full_precision,
+    transition_rows,
+    unit_rows,
+)
+from graphloss.graph.attention import SOLVERS, Problem, attention_labels
 from graphloss.graph.bandwidth import bandwidth_sqrt
-from graphloss.graph.harmonic import attention_labels, harmonic_labels
+from graphloss.graph.harmonic import harmonic_labels
 
 OBJECTIVES = ("nll", "released", "released-combined")
 
 
 def propagate(
     embeddings: Float[Tensor, "B d"],
-    labels: Int[Tensor, " B"],
+    labels: Int[Tensor, " B"] | Float[Tensor, "B C"],
     labelled: Int[Tensor, " l"],
     evaluated: Int[Tensor, " e"],
     *,
     num_labels: int,
-    bandwidth: float,
+    bandwidth: float | Float[Tensor, ""] | Float[Tensor, " B"],
     transition: str = "row",
     teleport: float = 0.0,
+    class_mass: Float[Tensor, " C"] | None = None,
     normalize: bool = True,
+    solver: str = "auto",
+    tolerance: float | None = None,
 ) -> Float[Tensor, "e C"]:
     """Infer the labels of documents from those of others by the harmonic solution on their graph.
 
@@ -34,100 +45,142 @@ def propagate(
 
     Args:
         embeddings: (B, d) float. Below float32 they are raised to float32; autocast does not touch what happens here.
-        labels: (B,) int64; only those of `labelled` are read.
+        labels: (B,) int64, or (B, C) float with a distribution in each row; only those of `labelled` are read.
         labelled: (l,) int64 row numbers of the documents whose labels are given.
         evaluated: (e,) int64 row numbers of the documents asked for; none of them in `labelled`. Rows in neither list
             take part as unlabelled nodes.
         num_labels: C, the number of classes.
-        bandwidth: sigma of the Gaussian affinity, > 0.
+        bandwidth: sigma of the Gaussian affinity, > 0; a scalar tensor receives a gradient; (B,) for a width of each
+            document, as `local_widths` gives them.
         transition: "row", "released" or "column"; see `transition_rows`.
         teleport: with this probability a step of the walk ends at a labelled document drawn at random. It is never
             less than four units of rounding, which keeps the system regular: a node that no label reaches gets the
             class shares of the labelled documents, and no gradient.
+        class_mass: (C,) float, the share of each class that the answer should have over all unlabelled nodes; None
+            leaves the answer as it is. In a dense graph with few labels, what is inferred is nearly the same for all
+            nodes and the largest class wins everywhere; this repairs it.
         normalize: bring rows to unit length first, as in the paper.
+        solver: "direct" factors the system; "matrix-free" iterates, with memory linear in B; "auto" takes the faster:
+            direct for up to 1,000 unlabelled nodes. Transitions other than "row" are always solved directly.
+        tolerance: of the matrix-free solver, on the largest entry of the residual relative to the largest of the
+            solution; None for eight units of rounding.
 
     Returns:
         (e, C) float32 or float64. Without any labelled document every row is uniform.
 
     Raises:
-        ValueError: for a bandwidth that is not positive and finite, a teleport outside [0, 1], an unknown transition,
-            a label out of range, and a document that is both labelled and evaluated.
+        ValueError: for a bandwidth that is not positive and finite, a teleport outside [0, 1], an unknown transition or
+            solver, a label out of range, a class mass that is no share, embeddings that are not finite, and a document
+            that is both labelled and evaluated.
 
-    Source: Zhu & Ghahramani (2002), learning from labelled and unlabelled data with label propagation; Sharma,
-    Agarwal & Kumar (2025) for its place in a loss.
+    Source: Zhu & Ghahramani (2002), learning from labelled and unlabelled data with label propagation; Zhu, Ghahramani
+    & Lafferty (2003) for class mass normalization; Sharma, Agarwal & Kumar (2025) for its place in a loss.
     """
-    if not 0.0 < bandwidth < float("inf"):
-        raise ValueError(f"bandwidth must be a positive finite number, got {bandwidth}")
-    if not 0.0 <= teleport <= 1.0:
-        raise ValueError(f"teleport must lie in [0, 1], got {teleport}")
-    if torch.isin(evaluated, labelled).any():
-        raise ValueError("evaluated documents must not be among the labelled ones")
-    given = labels[labelled]
-    if ((given < 0) | (given >= num_labels)).any():
-        raise ValueError(f"labels of labelled documents must lie in [0, {num_labels}), found {given.unique().tolist()}")
+    _check_settings(bandwidth, teleport, transition, solver)
+    _check_labels(labels, labelled, evaluated, num_labels)
+    if class_mass is not None:
+        _check_class_mass(class_mass, num_labels)
     if len(labelled) == 0 or len(evaluated) == 0:
+        check_finite(embeddings)
         return torch.full((len(evaluated), num_labels), 1.0 / num_labels, device=embeddings.device)
-    return propagate_with_width(
+    solution = infer(
         embeddings,
         labels,
         labelled,
-        evaluated,
+        evaluated_first(len(embeddings), labelled, evaluated),
         num_labels=num_labels,
         bandwidth=bandwidth,
         transition=transition,
         teleport=teleport,
         normalize=normalize,
-    )[0]
+        solver=solver,
+        tolerance=tolerance,
+    )
+    if class_mass is not None:
+        solution = _with_class_mass(solution, class_mass.to(solution))
+    return solution[: len(evaluated)]
 
 
-def propagate_with_width(
+def infer(
     embeddings: Float[Tensor, "B d"],
-    labels: Int[Tensor, " B"],
+    labels: Int[Tensor, " B"] | Float[Tensor, "B C"],
     labelled: Int[Tensor, " l"],
-    evaluated: Int[Tensor, " e"],
+    inferred: Int[Tensor, " u"],
     *,
     num_labels: int,
-    bandwidth: float | None,
+    bandwidth: float | Tensor | None,
     transition: str,
     teleport: float,
+    memory: tuple[Float[Tensor, "M d"], Tensor] | None = None,
     normalize: bool = True,
-) -> tuple[Float[Tensor, "e C"], float]:
-    """As `propagate`, with the kernel width used; a bandwidth of None is that of `bandwidth_sqrt`.
+    solver: str = "auto",
+    tolerance: float | None = None,
+    report: dict[str, Any] | None = None,
+) -> Float[Tensor, "u C"]:
+    """The harmonic solution of all nodes to infer; as `propagate`, but with its arguments trusted.
 
-    The arguments are trusted: l and e are above 0, the numbers in range.
+    Args:
+        embeddings: see `propagate`.
+        labels: see `propagate`.
+        labelled: see `propagate`; some, or there is a memory.
+        inferred: (u,) int64, all other documents, u > 0.
+        num_labels: C.
+        bandwidth: as in `propagate`; None for that of `bandwidth_sqrt`.
+        transition: see `propagate`; "row" where there is a memory.
+        teleport: see `propagate`.
+        memory: labelled nodes beside the documents, constant: (M, d) points, of unit length where rows are normalized,
+            and their labels.
+        normalize: see `propagate`.
+        solver: see `propagate`.
+        tolerance: see `propagate`.
+        report: receives "bandwidth" and, in the backward pass, "saturated"; see `attention_labels`.
     """
-    with torch.autocast(embeddings.device.type, enabled=False):
-        points = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
-        targets = points.new_zeros(len(labelled), num_labels).scatter_(1, labels[labelled, None], 1.0)
-        teleport = max(teleport, 4.0 * torch.finfo(points.dtype).eps)
-        inferred = _evaluated_first(len(points), labelled, evaluated)
-        if transition == "row":
-            order = torch.cat([inferred, labelled])
-            solution, bandwidth = attention_labels(
-                points,
-                order,
-                len(inferred),
-                targets,
-                bandwidth=bandwidth,
-                teleport=teleport,
-                normalize=normalize,
-            )
-        else:
-            bandwidth = bandwidth_sqrt(points) if bandwidth is None else bandwidth
-            rows = transition_rows(unit_rows(points) if normalize else points, inferred, bandwidth, transition)
-            solution = harmonic_labels(
-                rows[:, inferred],
-                rows[:, labelled],
-                targets,
-                teleport=teleport,
-                stochastic_rows=transition != "column",
-            )
-        return solution[: len(evaluated)], bandwidth
+    report = {} if report is None else report
+    dtype = torch.float64 if embeddings.dtype == torch.float64 else torch.float32
+    given = labels.index_select(0, labelled)
+    points = None
+    if memory is not None:
+        points = memory[0].to(embeddings.device, dtype)
+        given = torch.cat([given, memory[1].to(given)])
+    targets = _label_rows(given, num_labels, dtype)
+    shares = targets.mean(dim=0)
+    shares[-1] = 0.0
+    teleport = max(teleport, 4.0 * torch.finfo(dtype).eps)
+    if transition == "row":
+        order = torch.cat([inferred, labelled])
+        problem = Problem(order, inferred.shape[0], targets, shares, teleport, points, normalize, solver, tolerance)
+        return attention_labels(embeddings, bandwidth, problem, report)
+    with full_precision(embeddings):
+        width = bandwidth_sqrt(embeddings) if bandwidth is None else bandwidth
+        report["bandwidth"] = width
+        nodes = unit_rows(embeddings, report.setdefault("saturated", {})) if normalize else at_least_float32(embeddings)
+        rows = transition_rows(nodes, inferred, width, transition)
+        among, reach = rows[:, inferred], rows[:, labelled] @ targets
+        return harmonic_labels(among, reach, shares, teleport=teleport, stochastic_rows=transition != "column")
+
+
+def _label_rows(labels: Tensor, num_labels: int, dtype: torch.dtype) -> Float[Tensor, "l C1"]:
+    """A distribution over the classes for each document, and a last column of ones."""
+    if labels.ndim == 2:
+        return functional.pad(labels.to(dtype), (0, 1), value=1.0)
+    rows = torch.zeros(labels.shape[0], num_labels + 1, dtype=dtype, device=labels.device)
+    rows[:, -1] = 1.0
+    return rows.scatter_(1, labels[:, None], 1.0)
+
+
+def evaluated_first(size: int, labelled: Tensor, evaluated: Tensor) -> Int[Tensor, " u"]:
+    """The nodes to infer, those asked for before the others."""
+    if labelled.shape[0] + evaluated.shape[0] == size:
+        return evaluated
+    rest = torch.ones(size, dtype=torch.bool, device=labelled.device)
+    rest[labelled] = False
+    rest[evaluated] = False
+    return torch.cat([evaluated, torch.nonzero(rest).squeeze(1)])
 
 
 def propagation_loss(
     propagated: Float[Tensor, "e C"],
-    labels: Int[Tensor, " e"],
+    labels: Int[Tensor, " e"] | Float[Tensor, "e C"],
     *,
     objective: str = "nll",
     class_weights: Float[Tensor, " C"] | None = None,
@@ -135,7 +188,8 @@ def propagation_loss(
     """How far propagated labels are off the true ones.
 
     - "nll": the mean of -log f[true class], as the paper prints it. A document to whose class no labelled document
-      belongs cannot be right whatever the embeddings: it leaves the mean.
+      belongs cannot be right whatever the embeddings: it leaves the mean. With distributions for labels it is the mean
+      of -sum_c q_c log f_c, and that share of q leaves the mean to whose classes no labelled document belongs.
     - "released": cross-entropy that takes the propagated probabilities for logits, as the released code does. A
       perfect answer still costs log(1 + (C - 1) / e): 0.31 with 2 classes, 2.98 with 52.
     - "released-combined": that, divided once more by the number of documents, as the released code does where it
@@ -143,7 +197,7 @@ def propagation_loss(
 
     Args:
         propagated: (e, C) float, rows of `propagate`.
-        labels: (e,) int64, the true classes of those rows.
+        labels: (e,) int64, the true classes of those rows; or (e, C) float, their distributions.
         objective: one of `OBJECTIVES`.
         class_weights: (C,) float, weights of a weighted mean, as in `torch.nn.functional.cross_entropy`.
 
@@ -157,42 +211,93 @@ def propagation_loss(
     """
     if objective not in OBJECTIVES:
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
-    if len(labels) == 0:
+    propagated = at_least_float32(propagated)
+    if labels.shape[0] == 0:
         return propagated.sum()
     weights = None if class_weights is None else class_weights.to(propagated)
     if objective != "nll":
+        labels = labels if labels.ndim == 1 else labels.to(propagated)
         loss = functional.cross_entropy(propagated, labels, weight=weights)
         return loss / len(labels) if objective == "released-combined" else loss
     return _NegativeLogLikelihood.apply(propagated, labels, weights)
 
 
 class _NegativeLogLikelihood(torch.autograd.Function):
-    """The weighted mean of -log f[label] over the rows where that is finite; one node where autograd takes five."""
+    """The weighted mean of -log f[label] over the entries that labels reach; one node where autograd takes five."""
 
     @staticmethod
     def forward(ctx: Any, propagated: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
-        tiny = torch.finfo(propagated.dtype).tiny
-        likelihood = propagated.gather(1, labels[:, None])
-        shares = (likelihood > 0).to(likelihood)
+        columns = labels[:, None] if labels.ndim == 1 else None
+        likelihood = propagated if columns is None else propagated.gather(1, columns)
+        reachable = likelihood > torch.finfo(likelihood.dtype).tiny ** 0.5  # teleport alone gives far more
+        shares = reachable.to(likelihood.dtype)
+        if columns is None:
+            shares *= labels
         if weights is not None:
-            shares *= weights[labels, None]
-        shares /= shares.sum().clamp_min_(tiny)
-        likelihood = likelihood.clamp_min_(tiny)
-        ctx.save_for_backward(labels, shares / likelihood)
+            shares *= weights if columns is None else weights[columns]
+        total = shares.sum().clamp_min_(torch.finfo(shares.dtype).tiny)
+        likelihood = torch.where(reachable, likelihood, 1.0)
+        ctx.save_for_backward(columns, shares, likelihood, total)
         ctx.shape = propagated.shape
-        return -(likelihood.log() * shares).sum()
+        return likelihood.log().mul_(shares).sum() / -total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
-        labels, slopes = ctx.saved_tensors
-        return slopes.new_zeros(ctx.shape).scatter_(1, labels[:, None], slopes * -gradients[0]), None, None
+        columns, shares, likelihood, total = ctx.saved_tensors
+        slopes = shares.div(likelihood).mul_(gradients[0] / -total)
+        return slopes if columns is None else slopes.new_zeros(ctx.shape).scatter_(1, columns, slopes), None, None
 
 
-def _evaluated_first(size: int, labelled: Tensor, evaluated: Tensor) -> Tensor:
-    if len(labelled) + len(evaluated) == size:
-        return evaluated
-    rest = torch.ones(size, dtype=torch.bool, device=labelled.device)
-    rest[labelled] = False
-    rest[evaluated] = False
-    return torch.cat([evaluated, torch.nonzero(rest).squeeze(1)])
+def _with_class_mass(solution: Tensor, class_mass: Tensor) -> Tensor:
+    mass = solution.mean(dim=0)
+    scaled = solution * torch.where(mass > 0, class_mass / mass, 0.0)
+    total = scaled.sum(dim=1, keepdim=True)
+    return torch.where(total > 0, scaled / torch.where(total > 0, total, 1.0), solution)
+
+
+def _check_settings(bandwidth: float | Tensor, teleport: float, transition: str, solver: str) -> None:
+    widths = bandwidth if isinstance(bandwidth, Tensor) else torch.tensor(bandwidth)
+    if not ((widths > 0) & (widths < float("inf"))).all():
+        raise ValueError(f"bandwidth must be a positive finite number, got {bandwidth}")
+    if not 0.0 <= teleport <= 1.0:
+        raise ValueError(f"teleport must lie in [0, 1], got {teleport}")
+    if transition not in TRANSITIONS:
+        raise ValueError(f"transition must be one of {', '.join(TRANSITIONS)}, got {transition!r}")
+    if solver not in SOLVERS:
+        raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, got {solver!r}")
+    if solver == "matrix-free" and transition != "row":
+        raise ValueError(f"solver 'matrix-free' needs the transition 'row', got {transition!r}")
+
+
+def _check_labels(labels: Tensor, labelled: Tensor, evaluated: Tensor, num_labels: int) -> None:
+    if torch.isin(evaluated, labelled).any():
+        raise ValueError("evaluated documents must not be among the labelled ones")
+    given = labels[labelled]
+    if labels.ndim == 2:
+        check_distributions(given, num_labels)
+    elif ((given < 0) | (given >= num_labels)).any():
+        raise ValueError(f"labels of labelled documents must lie in [0, {num_labels}), found {given.unique().tolist()}")
+
+
+def check_distributions(rows: Float[Tensor, "n C"], num_labels: int) -> None:
+    """Refuse label rows that are no distributions over the classes.
+
+    Raises:
+        ValueError: with the first such row.
+    """
+    if rows.shape[1] != num_labels:
+        raise ValueError(f"label rows must have {num_labels} columns, one a class, got {rows.shape[1]}")
+    wrong = ~((rows >= 0).all(dim=1) & ((rows.sum(dim=1) - 1.0).abs() < 1e-3))
+    if wrong.any():
+        raise ValueError(
+            f"label rows must be shares of the classes that sum to 1, or NaN where there is no label, found "
+            f"{rows[wrong][0].tolist()}"
+        )
+
+
+def _check_class_mass(class_mass: Tensor, num_labels: int) -> None:
+    if class_mass.shape != (num_labels,):
+        raise ValueError(f"class_mass must have shape ({num_labels},), got {tuple(class_mass.shape)}")
+    if not ((class_mass >= 0) & (class_mass < float("inf"))).all() or class_mass.sum() <= 0:
+        raise ValueError(f"class_mass must hold shares of the classes, not negative, got {class_mass.tolist()}")

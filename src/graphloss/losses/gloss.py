@@ -1,17 +1,31 @@
 """G-Loss as a module for any training loop."""
 
-from typing import NamedTuple
+import math
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from graphloss.graph.affinity import TRANSITIONS
-from graphloss.graph.bandwidth import MAX_EXACT, bandwidth_dicm, bandwidth_sqrt
-from graphloss.graph.masking import MASKINGS, split_batch
-from graphloss.graph.propagation import OBJECTIVES, propagate_with_width, propagation_loss
+from graphloss.graph.affinity import TRANSITIONS, at_least_float32, check_finite, scale_to_unit
+from graphloss.graph.attention import SOLVERS
+from graphloss.graph.bandwidth import MAX_EXACT, bandwidth_dicm, bandwidth_loo, bandwidth_sqrt, local_widths
+from graphloss.graph.masking import MASKINGS, Split, number_of_folds, split_batch
+from graphloss.graph.memory import Memory
+from graphloss.graph.propagation import (
+    OBJECTIVES,
+    check_distributions,
+    evaluated_first,
+    infer,
+    propagation_loss,
+)
+from graphloss.losses.diagnostics import Batch, diagnose
 
-BANDWIDTHS = ("sqrt", "dicm")
+BANDWIDTHS = ("sqrt", "dicm", "loo", "local", "learned")
+TARGETS = ("class", "distribution")
+UNLABELLED = -100
+FIRST_WIDTH = (math.sqrt(2.0) / 3.0) ** 0.5  # what the rule "sqrt" gives for directions at random
 
 
 class GLoss(nn.Module):
@@ -23,26 +37,39 @@ class GLoss(nn.Module):
 
     Args:
         num_labels: C, the number of classes.
-        bandwidth: sigma of the Gaussian in the unit of unit-length embeddings, a number above 0; or "sqrt"
-            (`graphloss.graph.bandwidth_sqrt`) or "dicm" (`bandwidth_dicm`), computed from each batch anew, without
-            gradient.
+        bandwidth: sigma of the Gaussian in the unit of unit-length embeddings, a number above 0; or a rule, computed
+            from each batch anew and without gradient: "sqrt" (`graphloss.graph.bandwidth_sqrt`), "dicm"
+            (`bandwidth_dicm`), "loo" (`bandwidth_loo`), "local" (`local_widths`, a width of each document); or
+            "learned", a parameter: hand `parameters()` to the optimizer, in a group with a learning rate of its own,
+            for its unit is the logarithm of sigma and 0.01 is a fair one.
         transition: "row", "released" or "column"; see `graphloss.graph.transition_rows`.
         labelled_fraction: gamma in [0, 1], the share of the labels that is kept.
-        masking: "stratified" or "random"; see `graphloss.graph.split_batch`.
+        masking: "stratified", "random" or "folds"; see `graphloss.graph.split_batch`.
         objective: "nll", "released" or "released-combined"; see `graphloss.graph.propagation_loss`.
+        targets: "class", labels are numbers of classes; "distribution", they are rows of shares of the classes.
         class_weights: (C,) weights of the classes in the mean; None for equal ones.
+        memory_size: M, the number of labelled embeddings of earlier batches that are further labelled nodes; 0 for
+            none. They take no gradient. They are part of `state_dict`.
+        memory_age: steps after which they are dropped.
         teleport: probability in [0, 1] that a step of the walk goes to a labelled document drawn at random. The
             default keeps float32 exact where two masked documents are near-duplicates.
+        solver: "auto", "direct" or "matrix-free"; see `graphloss.graph.propagate`.
         seed: with the step, the source of the masks.
 
     Attributes:
-        step: the number of training batches seen; the mask is a function of (seed, step), so that a loop that sets it
-            (the trainer does) gets the same masks after a resume. Counts up by itself in training mode.
+        step: the number of training batches seen, counted in training mode. The mask is a function of (seed, step); a
+            loop that sets it, or restores `state_dict`, gets the same masks after a resume.
         diagnostics: of the last batch; see there.
 
-    What it asks of the batch: two documents with a label at least, better several of each class. Documents labelled
-    -100 are nodes without a label. Documents whose class has no labelled member in the batch are left out and
-    counted. Batches that allow nothing to be evaluated cost zero.
+    Raises:
+        ValueError: from the constructor, for settings that are out of range or make no sense together: a memory holds
+            labelled nodes alone, while "released" and "column" need the affinities between all nodes and "local" the
+            neighbours of each.
+
+    What it asks of the batch: two documents with a label at least, better several of each class. Documents without a
+    label are nodes that hand labels on. Documents whose class has no labelled member are left out and counted. Batches
+    that allow nothing to be evaluated cost zero. A memory should be emptied (`forget`) when an epoch ends, lest a
+    document meets its own label in it.
 
     Relation to others: cross-entropy sees documents one by one, triplet and supervised contrastive losses see pairs;
     this sees paths. As sigma goes to zero it becomes a nearest-neighbour loss.
@@ -66,126 +93,242 @@ class GLoss(nn.Module):
         labelled_fraction: float = 0.7,
         masking: str = "stratified",
         objective: str = "nll",
+        targets: str = "class",
         class_weights: Tensor | None = None,
+        memory_size: int = 0,
+        memory_age: int = 100,
         teleport: float = 1e-4,
+        solver: str = "auto",
         seed: int = 0,
     ) -> None:
         super().__init__()
-        _check_choice("transition", transition, TRANSITIONS)
-        _check_choice("masking", masking, MASKINGS)
-        _check_choice("objective", objective, OBJECTIVES)
-        _check_fraction("labelled_fraction", labelled_fraction)
-        _check_fraction("teleport", teleport)
-        if num_labels < 1:
-            raise ValueError(f"num_labels must be at least 1, got {num_labels}")
-        if class_weights is not None and class_weights.shape != (num_labels,):
-            raise ValueError(f"class_weights must have shape ({num_labels},), got {tuple(class_weights.shape)}")
         self.num_labels = num_labels
         self.bandwidth = check_bandwidth(bandwidth)
         self.transition = transition
         self.labelled_fraction = labelled_fraction
         self.masking = masking
         self.objective = objective
+        self.targets = targets
+        self.memory_size = memory_size
+        self.memory_age = memory_age
         self.teleport = teleport
+        self.solver = solver
         self.seed = seed
-        self.step = 0
+        self._check_settings(class_weights)
         self.register_buffer("class_weights", class_weights, persistent=False)
-        self._last: _Batch | None = None
+        self.log_bandwidth = nn.Parameter(torch.tensor(math.log(FIRST_WIDTH))) if bandwidth == "learned" else None
+        self.memory = Memory(memory_size, memory_age) if memory_size else None
+        self._progress = _Progress()
 
-    def forward(self, embeddings: Float[Tensor, "B d"], labels: Int[Tensor, " B"]) -> Float[Tensor, ""]:
+    @torch.compiler.disable
+    def forward(
+        self, embeddings: Float[Tensor, "B d"], labels: Int[Tensor, " B"] | Float[Tensor, "B C"]
+    ) -> Float[Tensor, ""]:
         """The loss of one batch.
 
         Args:
             embeddings: (B, d) float, any length; they are brought to unit length here.
-            labels: (B,) int64 in [0, C); -100 where there is no label.
+            labels: (B,) int64 in [0, C), -100 where there is no label; with targets="distribution" (B, C) float, a row
+                of NaN where there is none.
 
         Returns:
             A scalar in float32 (float64 for float64 embeddings).
 
         Raises:
-            ValueError: for labels out of range.
+            ValueError: for labels out of range and embeddings that are not finite.
         """
-        known_labels = self._checked(labels)
-        labelled, masked = split_batch(known_labels, self.labelled_fraction, self.masking, self._generator())
-        self.step += self.training
-        if len(labelled) == 0 or len(masked) == 0:
-            loss, sigma = embeddings[:0].float().sum(), float("nan")
+        classes = self._classes(labels)
+        memory = self._remembered()
+        splits = [
+            (labelled.to(labels.device), masked.to(labels.device))
+            for labelled, masked in split_batch(classes, self.labelled_fraction, self.masking, self._generator())
+            if masked.shape[0] and (labelled.shape[0] or memory is not None)
+        ]
+        report: dict[str, Any] = {"bandwidth": math.nan}
+        if splits:
+            loss = self._loss(embeddings, labels, splits, memory, report)
         else:
-            loss, sigma = self._loss(embeddings, labels, labelled.to(labels.device), masked.to(labels.device))
-        self._last = _Batch(loss.detach(), sigma, known_labels, labelled, masked)
+            check_finite(embeddings)
+            loss = at_least_float32(embeddings[:0]).sum()
+        progress = self._progress
+        progress.last = Batch(loss.detach(), embeddings.detach(), classes, splits, memory, report)
+        if self.training:
+            progress.pending = None if self.memory is None else (embeddings.detach(), labels, progress.step)
+            progress.step += 1
         return loss
 
     @property
+    def step(self) -> int:
+        """The number of training batches seen."""
+        return self._progress.step
+
+    @step.setter
+    def step(self, step: int) -> None:
+        self._progress.step = step
+
+    def forget(self) -> None:
+        """Empty the memory."""
+        self._progress.pending = None
+        if self.memory is not None:
+            self.memory.clear()
+
+    @property
     def diagnostics(self) -> dict[str, float]:
-        """Of the last batch, worked out when read: graph_loss, bandwidth (NaN where nothing was to infer), and the
-        numbers of labelled, masked, evaluated, orphaned (masked, but without a labelled member of their class) and
-        unlabelled documents."""
-        if self._last is None:
+        """Of the last batch, worked out when read and not before.
+
+        - graph_loss;
+        - bandwidth: sigma; the geometric mean of the local ones; NaN where nothing was to infer;
+        - labelled, masked, unlabelled: numbers of documents, with "folds" of one of them on average;
+        - evaluated, orphans: of the masked ones, those that enter the mean and those without a labelled member of their
+          class, which with "nll" do not;
+        - memory: labelled nodes of earlier batches;
+        - effective_neighbours: the perplexity of the transition's rows, mean over at most 256 masked documents: over
+          how many others the first step of their walks is spread;
+        - saturated: entries of the gradient that exceeded its type, after a backward pass.
+        """
+        if self._progress.last is None:
             return {}
-        loss, sigma, labels, labelled, masked = self._last
-        present = torch.zeros(self.num_labels, dtype=torch.bool)
-        present[labels[labelled]] = True
-        orphans = int((~present[labels[masked]]).sum())
-        return {
-            "graph_loss": float(loss),
-            "bandwidth": sigma,
-            "labelled": len(labelled),
-            "masked": len(masked),
-            "evaluated": len(masked) - orphans if self.objective == "nll" else len(masked),
-            "orphans": orphans,
-            "unlabelled": len(labels) - len(labelled) - len(masked),
-        }
+        return diagnose(self._progress.last, transition=self.transition, leaves_orphans=self.objective == "nll")
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The step and the memory, for `state_dict`; in types that load with weights_only."""
+        self._remembered()
+        return {"step": self.step, "memory": None if self.memory is None else self.memory.state()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take over the step and the memory of a `state_dict`."""
+        self.step = state["step"]
+        self._progress.pending = None
+        if self.memory is not None and state["memory"] is not None:
+            self.memory.restore(state["memory"])
 
     def extra_repr(self) -> str:
-        return (
-            f"num_labels={self.num_labels}, bandwidth={self.bandwidth}, transition={self.transition}, "
-            f"labelled_fraction={self.labelled_fraction}, masking={self.masking}, objective={self.objective}"
-        )
+        names = ("num_labels", "bandwidth", "transition", "labelled_fraction", "masking", "objective", "memory_size")
+        return ", ".join(f"{name}={getattr(self, name)}" for name in names)
 
-    def _checked(self, labels: Tensor) -> Tensor:
-        labels = labels.cpu()
-        values = labels.numpy()
-        wrong = values[((values < 0) & (values != -100)) | (values >= self.num_labels)]
+    def _check_settings(self, class_weights: Tensor | None) -> None:
+        for name, choices in (
+            ("transition", TRANSITIONS),
+            ("masking", MASKINGS),
+            ("objective", OBJECTIVES),
+            ("targets", TARGETS),
+            ("solver", SOLVERS),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        for name in ("labelled_fraction", "teleport"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+        for name, least in (("num_labels", 1), ("memory_size", 0), ("memory_age", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.masking == "folds":
+            number_of_folds(self.labelled_fraction)
+        if class_weights is not None and class_weights.shape != (self.num_labels,):
+            raise ValueError(f"class_weights must have shape ({self.num_labels},), got {tuple(class_weights.shape)}")
+        if self.memory_size and self.transition != "row":
+            raise ValueError(
+                f"memory_size {self.memory_size} needs transition 'row', got {self.transition!r}, which normalizes by "
+                "the affinities between all nodes, and a memory has none of its own"
+            )
+        if self.memory_size and self.bandwidth == "local":
+            raise ValueError(
+                f"memory_size {self.memory_size} and bandwidth 'local' exclude each other: a memory has no neighbours"
+            )
+        if self.solver == "matrix-free" and self.transition != "row":
+            raise ValueError(f"solver 'matrix-free' needs transition 'row', got {self.transition!r}")
+
+    def _classes(self, labels: Tensor) -> Int[Tensor, " B"]:
+        """The classes on the CPU, -100 where there is no label; of a distribution, the most likely one."""
+        if self.targets == "distribution":
+            known = ~labels.isnan().all(dim=1) if labels.ndim == 2 else None
+            if known is None or not labels.is_floating_point():
+                raise ValueError(
+                    f"targets='distribution' needs labels of shape (B, {self.num_labels}) in floating point, got "
+                    f"{tuple(labels.shape)} in {labels.dtype}"
+                )
+            check_distributions(labels[known], self.num_labels)
+            return torch.where(known, labels.nan_to_num().argmax(dim=1), UNLABELLED).cpu()
+        classes = labels.cpu()
+        values = classes.numpy()
+        wrong = values[((values < 0) & (values != UNLABELLED)) | (values >= self.num_labels)]
         if len(wrong):
-            raise ValueError(f"labels must be -100 or lie in [0, {self.num_labels}), found {wrong[0]}")
-        return labels
+            raise ValueError(f"labels must be {UNLABELLED} or lie in [0, {self.num_labels}), found {wrong[0]}")
+        return classes
 
     def _generator(self) -> torch.Generator:
         # One stream a step: a multiplier keeps neighbouring seeds from sharing streams.
         return torch.Generator().manual_seed((self.seed * 1_000_003 + self.step) % 2**63)
 
-    def _loss(self, embeddings: Tensor, labels: Tensor, labelled: Tensor, masked: Tensor) -> tuple[Tensor, float]:
-        propagated, sigma = propagate_with_width(
-            embeddings,
-            labels,
-            labelled,
-            masked,
-            num_labels=self.num_labels,
-            bandwidth=self._width(embeddings, labels),
-            transition=self.transition,
-            teleport=self.teleport,
-        )
-        truth = labels[masked]
-        loss = propagation_loss(propagated, truth, objective=self.objective, class_weights=self.class_weights)
-        return loss, sigma
+    def _remembered(self) -> tuple[Tensor, Tensor] | None:
+        """What the memory holds for this step, the batch before this one included."""
+        if self.memory is None:
+            return None
+        if self._progress.pending is not None:
+            embeddings, labels, step = self._progress.pending
+            known = ~labels.isnan().any(dim=1) if labels.ndim == 2 else labels != UNLABELLED
+            points = scale_to_unit(embeddings[known])
+            self.memory.add(points, labels[known], step)
+            self._progress.pending = None
+        return self.memory.recent(self.step)
 
-    def _width(self, embeddings: Tensor, labels: Tensor) -> float | None:
-        """The width; None where the rule "sqrt" can be applied to the distances that propagation takes anyway."""
+    def _loss(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        splits: list[Split],
+        memory: tuple[Tensor, Tensor] | None,
+        report: dict[str, Any],
+    ) -> Tensor:
+        width = self._width(embeddings, labels, alone=memory is None and len(splits) == 1)
+        inferred, truth = [], []
+        for labelled, masked in splits:
+            nodes = evaluated_first(embeddings.shape[0], labelled, masked)
+            solution = infer(
+                embeddings,
+                labels,
+                labelled,
+                nodes,
+                num_labels=self.num_labels,
+                bandwidth=width,
+                transition=self.transition,
+                teleport=self.teleport,
+                memory=memory,
+                solver=self.solver,
+                report=report,
+            )
+            inferred.append(solution if nodes is masked else solution[: masked.shape[0]])
+            truth.append(labels[masked])
+        propagated, labels = (parts[0] if len(parts) == 1 else torch.cat(parts) for parts in (inferred, truth))
+        return propagation_loss(propagated, labels, objective=self.objective, class_weights=self.class_weights)
+
+    def _width(self, embeddings: Tensor, labels: Tensor, alone: bool) -> float | Tensor | None:
+        """The width; None where the rule "sqrt" can be applied to the distances that one propagation takes anyway."""
         if isinstance(self.bandwidth, float):
             return self.bandwidth
-        if self.bandwidth == "dicm":
-            return bandwidth_dicm(embeddings, labels)
-        return bandwidth_sqrt(embeddings) if len(embeddings) > MAX_EXACT else None
+        if self.log_bandwidth is not None:
+            return self.log_bandwidth.exp()
+        if self.bandwidth == "local":
+            return local_widths(embeddings)
+        if self.bandwidth == "sqrt":
+            return None if alone and embeddings.shape[0] <= MAX_EXACT else bandwidth_sqrt(embeddings)
+        classes = self._classes(labels).to(embeddings.device)
+        return (bandwidth_dicm if self.bandwidth == "dicm" else bandwidth_loo)(embeddings, classes)
 
 
-class _Batch(NamedTuple):
-    """What the diagnostics of a batch are worked out from."""
+@dataclass
+class _Progress:
+    """What changes from batch to batch; on its own, because setting attributes of a module is slow.
 
-    loss: Tensor
-    sigma: float
-    labels: Tensor
-    labelled: Tensor
-    masked: Tensor
+    Attributes:
+        step: training batches seen.
+        pending: embeddings and labels of the last batch and its step, not yet in the memory.
+        last: for the diagnostics.
+    """
+
+    step: int = 0
+    pending: tuple[Tensor, Tensor, int] | None = None
+    last: Batch | None = None
 
 
 def check_bandwidth(bandwidth: float | str) -> float | str:
@@ -205,13 +348,3 @@ def check_bandwidth(bandwidth: float | str) -> float | str:
             f"bandwidth must be a positive finite number or one of {', '.join(BANDWIDTHS)}, got {bandwidth}"
         )
     return width
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
-
-
-def _check_fraction(name: str, value: float) -> None:
-    if not 0.0 <= value <= 1.0:
-        raise ValueError(f"{name} must lie in [0, 1], got {value}")

@@ -9,7 +9,11 @@ from transformers import TrainingArguments
 
 from graphloss.data.files import Columns
 from graphloss.errors import InputError
-from graphloss.losses.gloss import BANDWIDTHS, GLoss, check_bandwidth
+from graphloss.graph.affinity import TRANSITIONS
+from graphloss.graph.attention import SOLVERS
+from graphloss.graph.masking import MASKINGS
+from graphloss.graph.propagation import OBJECTIVES
+from graphloss.losses.gloss import GLoss, check_bandwidth
 
 
 def _option(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
@@ -78,33 +82,45 @@ class GLossConfig:
     )
     bandwidth: str = _option(
         "sqrt",
-        f"Width of the Gaussian affinity: a number above 0, or a rule ({', '.join(BANDWIDTHS)}) applied to each batch.",
+        "Width of the Gaussian affinity: a number above 0; a rule applied to each batch (sqrt, dicm, loo, or local for "
+        "a width of each document); or learned.",
     )
+    bandwidth_learning_rate: float = _option(0.01, "Learning rate of a learned width, in its logarithm.")
     transition: str = _option(
         "row",
         "Normalization of the graph: row, released (the paper's code) or column (the paper).",
-        ("row", "released", "column"),
+        TRANSITIONS,
     )
     labelled_fraction: float = _option(0.7, "Gamma, the share of the labels of a batch that is kept, from 0 to 1.")
     masking: str = _option(
         "stratified",
-        "Which labels are hidden: stratified keeps one of each class, random is the paper's.",
-        ("stratified", "random"),
+        "Which labels are hidden: stratified keeps one of each class, random is the paper's, folds hides each once in "
+        "a step.",
+        MASKINGS,
     )
     objective: str = _option(
         "nll",
         "Loss on the propagated labels: nll, or what the paper's code does alone (released) or with cross-entropy "
         "(released-combined).",
-        ("nll", "released", "released-combined"),
+        OBJECTIVES,
     )
     teleport: float = _option(
         1e-4,
         "Probability that a step of the walk goes to a random labelled document; keeps float32 exact at duplicates.",
     )
+    memory_size: int = _option(
+        0, "Labelled documents of the last batches that stay in the graph; 0 for none. Emptied after each epoch."
+    )
+    memory_age: int = _option(100, "Steps after which they leave it.")
+    solver: str = _option(
+        "auto", "Solution of the graph: direct, matrix-free (memory linear in the batch), or the faster.", SOLVERS
+    )
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.graph_weight <= 1.0:
             raise InputError(f"graph_weight must lie in [0, 1], got {self.graph_weight}")
+        if not 0.0 <= self.bandwidth_learning_rate < float("inf"):
+            raise InputError(f"bandwidth_learning_rate must not be negative, got {self.bandwidth_learning_rate}")
         try:
             check_bandwidth(self.bandwidth)
             self.build(num_labels=2)
@@ -113,7 +129,8 @@ class GLossConfig:
 
     def build(self, num_labels: int, *, class_weights: Tensor | None = None, seed: int = 0) -> GLoss:
         """The loss that these settings describe."""
-        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "graph_weight"}
+        own = {"graph_weight", "bandwidth_learning_rate"}  # of the trainer, not of the loss
+        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in own}
         return GLoss(num_labels, **settings, class_weights=class_weights, seed=seed)
 
 

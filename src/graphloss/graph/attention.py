@@ -1,0 +1,340 @@
+"""Labels inferred over row-normalized Gaussian affinities, straight from the embeddings, with hand-written gradients.
+
+Row i of P is softmax over j != i of -|x_i - x_j|^2 / (2 sigma_i sigma_j): attention between documents. Only the rows of
+the documents to infer are ever formed, tile by tile, and no more of them is kept than a fixed amount of memory holds;
+what is not kept is formed again where it is needed.
+"""
+
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from graphloss.graph.affinity import (
+    at_least_float32,
+    full_precision,
+    may_saturate,
+    saturate,
+    scale_to_unit_,
+    unit_gradient,
+)
+from graphloss.graph.bandwidth import width_from_median
+from graphloss.graph.harmonic import Factors, factor, iterate, rounding_share
+
+SOLVERS = ("auto", "direct", "matrix-free")
+MAX_DIRECT = 1_000  # documents to infer up to which factoring is faster than iterating
+KEPT = 2**25  # entries of P that may be kept: 128 MiB in float32
+TILE = 2**21  # entries of P formed at once, but no fewer than MIN_ROWS rows
+MIN_ROWS = 64
+
+
+class Problem(NamedTuple):
+    """What is to be inferred, and how.
+
+    Attributes:
+        order: (B,) int64, row numbers: the u documents to infer first, then the others, all of them labelled.
+        inferred: u.
+        targets: (K - u, C + 1) float, the label rows of the others and of the memory, K = B + M, and a last column of
+            ones.
+        shares: (C + 1,) float, the mean of the label rows: what teleport leads to; zero in the last column, which
+            counts what is had from labels otherwise.
+        teleport: t in (0, 1].
+        memory: (M, d) float, labelled nodes beside the B documents, constant; of unit length where rows are normalized.
+        normalize: bring rows to unit length first.
+        solver: one of `SOLVERS`.
+        tolerance: of the iterative solution; see `iterate`. None for eight units of rounding.
+    """
+
+    order: Int[Tensor, " B"]
+    inferred: int
+    targets: Float[Tensor, "l C1"]
+    shares: Float[Tensor, " C1"]
+    teleport: float
+    memory: Float[Tensor, "M d"] | None = None
+    normalize: bool = True
+    solver: str = "auto"
+    tolerance: float | None = None
+
+    @property
+    def iterative(self) -> bool:
+        """Whether the system is solved by iterations."""
+        return self.solver == "matrix-free" or (self.solver == "auto" and self.inferred > MAX_DIRECT)
+
+
+def attention_labels(
+    embeddings: Float[Tensor, "B d"],
+    bandwidth: float | Float[Tensor, ""] | Float[Tensor, " B"] | None,
+    problem: Problem,
+    report: dict[str, Any],
+) -> Float[Tensor, "u C"]:
+    """The harmonic solution, differentiable in the embeddings and, where it is a scalar tensor, in the width.
+
+    With g the adjoint solution and z the label rows of all nodes (f for u, Y for l), dL/dlogit_ij =
+    (1 - t) P_ij g_i.(z_j - sum_k P_ik z_k): nothing else of the size of P is needed.
+
+    Args:
+        embeddings: (B, d), of any floating type; the work is done in float32, or float64 for float64.
+        bandwidth: sigma; (B,) for a width of each document, a constant then; None for that of `bandwidth_sqrt`, which
+            is had from the very distances that the affinities need, at half its cost.
+        problem: what is to be inferred.
+        report: receives "bandwidth", and in the backward pass, in a dict "saturated", the number of entries of the
+            gradient that exceeded their type.
+
+    Returns:
+        (u, C), no entry negative, rows that sum to one. Rows of documents that no label reaches are the class shares
+        and get no gradient.
+
+    Raises:
+        ValueError: where embeddings are not finite.
+    """
+    return _Attention.apply(embeddings, bandwidth, problem, report)
+
+
+class _Kept(NamedTuple):
+    """What of P is kept between the passes: its rows; P_uu, a part of them; logarithms of what rows were divided by."""
+
+    rows: Tensor | None = None
+    among: Tensor | None = None
+    log_sums: Tensor | None = None
+
+
+NOTHING = _Kept()
+
+
+class _Walk:
+    """The rows of P that belong to the nodes to infer, u of them over K columns, formed in tiles.
+
+    Args:
+        centred: (K, d), all nodes, those to infer first, less a common centre.
+        inferred: u.
+        width: sigma, or (K,) one for each node.
+        kept: of an earlier walk over the same nodes.
+    """
+
+    def __init__(self, centred: Tensor, inferred: int, width: float | Tensor, kept: _Kept = NOTHING) -> None:
+        self.centred, self.inferred, self.kept = centred, inferred, kept
+        self.inverse_widths = width.reciprocal() if isinstance(width, Tensor) else None
+        self.scale = 1.0 if isinstance(width, Tensor) else width**-2
+        columns = centred.shape[0]
+        height = inferred if inferred * columns <= TILE else max(TILE // columns, MIN_ROWS)
+        self.tiles = [slice(start, min(start + height, inferred)) for start in range(0, inferred, height)]
+
+    @cached_property
+    def lengths(self) -> Float[Tensor, " K"]:
+        """Squared lengths of all nodes."""
+        return torch.linalg.vecdot(self.centred, self.centred)
+
+    def first_pass(
+        self, targets: Float[Tensor, "l C"], squared: Float[Tensor, "K K"] | None, iterative: bool
+    ) -> Float[Tensor, "u C"]:
+        """P_ul @ targets, keeping what fits of P itself.
+
+        Args:
+            targets: (l, C), l = K - u.
+            squared: (K, K), the squared distances, where they are known; overwritten.
+            iterative: whether P_uu can be done without.
+        """
+        nodes, columns = self.inferred, self.centred.shape[0]
+        kept = targets.new_empty(nodes, columns) if nodes * columns <= KEPT else None
+        among = None if kept is None else kept[:, :nodes]
+        if among is None and (not iterative or nodes * nodes <= KEPT):
+            among = targets.new_empty(nodes, nodes)
+        reach, log_sums = [], []
+        for tile in self.tiles:
+            logits = self._logits(tile, slice(0, columns)) if squared is None else squared[tile].mul_(-0.5 * self.scale)
+            logits.diagonal(tile.start).fill_(-torch.inf)
+            rows = torch.softmax(logits, dim=1, out=None if kept is None else kept[tile])
+            reach.append(rows[:, nodes:] @ targets)
+            if iterative or kept is None:
+                peak, column = logits.max(dim=1, keepdim=True)
+                log_sums.append(peak - rows.gather(1, column).log_())
+            if among is not None and kept is None:
+                among[tile] = rows[:, :nodes]
+        self.kept = _Kept(kept, among, torch.cat(log_sums) if log_sums else None)
+        return torch.cat(reach)
+
+    def rows(self, tile: slice) -> Float[Tensor, "n k"]:
+        """P over a tile, from its diagonal on."""
+        if self.kept.rows is not None:
+            return self.kept.rows[tile, tile.start :]
+        logits = self._logits(tile, slice(tile.start, self.centred.shape[0]))
+        logits.diagonal().fill_(-torch.inf)
+        return self._exp(logits, tile)
+
+    def columns(self, tile: slice) -> Float[Tensor, "n m"]:
+        """The transpose of P_uu over a tile, from its diagonal on."""
+        rest = slice(tile.start, self.inferred)
+        if self.kept.among is not None:
+            return self.kept.among[rest, tile].mT
+        logits = self._logits(rest, tile)
+        logits.diagonal().fill_(-torch.inf)
+        return self._exp(logits, rest).mT
+
+    def step(self, values: Float[Tensor, "u C"]) -> Float[Tensor, "u C"]:
+        """P_uu @ values."""
+        if self.kept.among is not None:
+            return self.kept.among @ values
+        return torch.cat([self._all_among(tile) @ values for tile in self.tiles])
+
+    def step_back(self, values: Float[Tensor, "u C"]) -> Float[Tensor, "u C"]:
+        """P_uu^T @ values."""
+        if self.kept.among is not None:
+            return self.kept.among.mT @ values
+        received = torch.zeros_like(values)
+        for tile in self.tiles:
+            received.addmm_(self._all_among(tile).mT, values[tile])
+        return received
+
+    def log_degrees(self) -> Float[Tensor, " u"]:
+        """Logarithms of the degrees of the nodes to infer; times them, P is symmetric."""
+        assert self.kept.log_sums is not None
+        sums = self.kept.log_sums.squeeze(1)
+        return sums if self.inverse_widths is not None else sums - 0.5 * self.scale * self.lengths[: self.inferred]
+
+    def _all_among(self, tile: slice) -> Tensor:
+        logits = self._logits(tile, slice(0, self.inferred))
+        logits.diagonal(tile.start).fill_(-torch.inf)
+        return self._exp(logits, tile)
+
+    def _exp(self, logits: Tensor, tile: slice) -> Tensor:
+        assert self.kept.log_sums is not None
+        return logits.sub_(self.kept.log_sums[tile]).exp_()
+
+    def _logits(self, rows: slice, columns: slice) -> Tensor:
+        lengths, keys = self.lengths[columns], self.centred[columns]
+        logits = torch.addmm(lengths, self.centred[rows], keys.mT, beta=-0.5 * self.scale, alpha=self.scale)
+        if self.inverse_widths is not None:
+            logits.sub_(0.5 * self.lengths[rows, None]).mul_(self.inverse_widths[rows, None])
+            logits.mul_(self.inverse_widths[columns])
+        return logits  # a row's own length, the same for all of its logits, is left to the softmax if widths are equal
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, embeddings: Tensor, bandwidth: float | Tensor | None, problem: Problem, report: dict[str, Any]
+    ) -> Tensor:
+        with full_precision(embeddings):
+            points, inverse_lengths, shortest = at_least_float32(embeddings.index_select(0, problem.order)), None, 0.0
+            if problem.normalize:
+                inverse_lengths, shortest = scale_to_unit_(points)
+            if problem.memory is not None:
+                points = torch.cat([points, problem.memory])
+            centre = points.mean(dim=0)
+            centred = points.sub_(centre)
+            squared = None
+            if bandwidth is None:
+                squared = _squared_distances(centred)
+                bandwidth = width_from_median(squared)
+            width: float | Tensor
+            if isinstance(bandwidth, Tensor) and bandwidth.ndim:
+                width = bandwidth.to(points)[problem.order]
+            else:
+                width = float(bandwidth)
+            walk = _Walk(centred, problem.inferred, width)
+            reach = walk.first_pass(problem.targets, squared, problem.iterative)
+            solution, reached, factors = _solve(walk, reach, problem)
+        report.setdefault("saturated", {})
+        report["bandwidth"] = bandwidth if isinstance(width, Tensor) else width
+        ctx.problem, ctx.report, ctx.width, ctx.dtype = problem, report, width, embeddings.dtype
+        ctx.may_saturate = points.dtype != embeddings.dtype or may_saturate(shortest, width)
+        rows, among, log_sums = walk.kept
+        if rows is not None or not problem.iterative:
+            among = None
+        ctx.save_for_backward(
+            solution, reached, centre, inverse_lengths, centred, *(factors or (None, None)), rows, among, log_sums
+        )
+        return solution
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
+        solution, reached, centre, inverse_lengths, centred, lu, pivots, rows, among, log_sums = ctx.saved_tensors
+        problem = ctx.problem
+        with full_precision(centred):
+            if rows is not None:
+                among = rows[:, : problem.inferred]
+            walk = _Walk(centred, problem.inferred, ctx.width, _Kept(rows, among, log_sums))
+            adjoint = _solve_transposed(walk, gradients[0], Factors(lu, pivots), problem).mul_(reached)
+            gradient, of_width = _gradient(walk, adjoint, solution, problem, ctx.needs_input_grad[1])
+            if inverse_lengths is not None:
+                gradient = unit_gradient(centred, centre, inverse_lengths, gradient)
+            gradient = gradient.index_select(0, problem.order.argsort())
+            if ctx.may_saturate:
+                gradient = saturate(gradient, ctx.dtype, ctx.report["saturated"], id(ctx))
+        return gradient, of_width, None, None
+
+
+def _squared_distances(centred: Tensor) -> Float[Tensor, "K K"]:
+    lengths = torch.linalg.vecdot(centred, centred)
+    return torch.addmm(lengths, centred, centred.mT, alpha=-2.0).add_(lengths[:, None])
+
+
+def _solve(
+    walk: _Walk, reach: Float[Tensor, "u C1"], problem: Problem
+) -> tuple[Float[Tensor, "u C"], Bool[Tensor, "u 1"], Factors | None]:
+    """The solution, and which nodes labels reach by more than rounding could: the last column is that of the leak."""
+    teleport = problem.teleport
+    sources = torch.lerp(reach, problem.shares, teleport)
+    factors = None
+    if problem.iterative:
+        start = sources / sources[:, :-1].sum(dim=1, keepdim=True)
+        solution = _iterate(walk.step, sources, start, walk.log_degrees(), problem)
+        solution = torch.maximum(solution, sources)  # all that walks of more steps add is positive
+    else:
+        assert walk.kept.among is not None
+        factors = factor(walk.kept.among, reach[:, -1], teleport)
+        solution = factors.solve(sources)
+    labels, leaked = solution[:, :-1], solution[:, -1:]
+    total = labels.sum(dim=1, keepdim=True)
+    return labels / total, leaked > rounding_share(total, teleport), factors
+
+
+def _solve_transposed(walk: _Walk, gradient: Tensor, factors: Factors, problem: Problem) -> Float[Tensor, "u C"]:
+    if problem.iterative:
+        return _iterate(walk.step_back, gradient, gradient, -walk.log_degrees(), problem)
+    return factors.solve_transposed(gradient)
+
+
+def _iterate(step: Any, sources: Tensor, start: Tensor, log_weights: Tensor, problem: Problem) -> Tensor:
+    tolerance = problem.tolerance or 8.0 * torch.finfo(sources.dtype).eps
+    stay = 1.0 - problem.teleport
+    return iterate(lambda values: step(values).mul_(stay), sources, start, log_weights, tolerance)
+
+
+def _gradient(
+    walk: _Walk, adjoint: Tensor, solution: Tensor, problem: Problem, wants_width: bool
+) -> tuple[Float[Tensor, "B d"], Float[Tensor, ""] | None]:
+    """Gradients with respect to the points and to the width, given the adjoint solution.
+
+    With G = dL/dlogits and H = G + G^T, where G has rows of zeros for labelled nodes, x_i receives
+    sum_j H_ij (x_j - x_i), over sigma^2.
+    """
+    size, nodes, scale = problem.order.shape[0], problem.inferred, walk.scale
+    values = torch.cat([solution, problem.targets[:, :-1]])
+    # sum_k P_ik z_k, which is (f_i - t s) / (1 - t), times g_i and (1 - t)
+    means = torch.linalg.vecdot(adjoint, solution - problem.teleport * problem.shares[:-1])[:, None] * -scale
+    adjoint = adjoint * ((1.0 - problem.teleport) * scale)
+    points = walk.centred
+    gradient, received = points.new_zeros(size, points.shape[1]), points.new_zeros(size, 1)
+    of_width = points.new_zeros(()) if wants_width else None
+    for tile in walk.tiles:
+        start, stop, height = tile.start, tile.stop, tile.stop - tile.start
+        rows, columns = walk.rows(tile), walk.columns(tile)
+        logits = torch.addmm(means[tile], adjoint[tile], values[start:].mT).mul_(rows)
+        mirrored = torch.addmm(means[start:].mT, values[tile], adjoint[start:].mT).mul_(columns)
+        if of_width is not None:  # a logit is log P_ij up to a constant of its row, and these sum to zero over a row
+            of_width -= torch.xlogy(logits, rows).sum() + torch.xlogy(mirrored, columns)[:, height:].sum()
+        logits[:, : nodes - start].add_(mirrored)
+        if walk.inverse_widths is not None:
+            logits.mul_(walk.inverse_widths[tile, None]).mul_(walk.inverse_widths[start:])
+        beyond = logits[:, height : size - start]
+        gradient[tile].addmm_(logits, points[start:])
+        gradient[stop:].addmm_(beyond.mT, points[tile])
+        received[tile] += logits.sum(dim=1, keepdim=True)
+        received[stop:] += beyond.sum(dim=0)[:, None]
+    gradient.addcmul_(points[:size], received, value=-1.0)
+    return gradient, None if of_width is None else of_width * (2.0 * scale**-0.5)
