@@ -1,14 +1,10 @@
-"""What the graph costs: against the released recipe, and as a share of a training step.
+"""What the graph costs as a share of a training step of MiniLM, and what embedding a batch in parts saves.
 
-Run `python benchmarks/step.py`. Prints one table and writes results/step.json. All figures are medians of repetitions
-that take turns in one process, so that a machine whose speed drifts slows both sides alike.
+Run `python benchmarks/step.py`. Prints one table and writes results/step.json; medians of repetitions in turn.
 """
 
 import os
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -17,6 +13,7 @@ from torch import nn
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.timing import median_times  # noqa: E402
 from graphloss import GLoss  # noqa: E402
 from graphloss.cli.quiet import quiet_libraries  # noqa: E402
 from graphloss.data.docstrings import docstring_splits  # noqa: E402
@@ -28,35 +25,8 @@ from graphloss.models.encoder import load_encoder  # noqa: E402
 from graphloss.training.config import TrainingConfig  # noqa: E402
 from graphloss.training.run_directory import describe_environment, write_json  # noqa: E402
 from graphloss.training.splitting import split_by_length  # noqa: E402
-from tests.graph import reference  # noqa: E402
 
-BATCH, DIMENSION, CLASSES = 128, 384, 23
-
-
-def median_times(tasks: dict[str, Callable[[], None]], repetitions: int) -> dict[str, float]:
-    """Median seconds of each task, the tasks taking turns; the first two rounds are not counted."""
-    times: dict[str, list[float]] = {name: [] for name in tasks}
-    for repetition in range(repetitions + 2):
-        for name, task in tasks.items():
-            start = time.perf_counter()
-            task()
-            if repetition >= 2:
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
-def against_the_released_recipe() -> dict[str, float]:
-    generator = torch.Generator().manual_seed(0)
-    embeddings = torch.randn(BATCH, DIMENSION, generator=generator).requires_grad_()
-    labels = torch.randint(CLASSES, (BATCH,), generator=generator)
-    graph_loss = GLoss(CLASSES)
-    return median_times(
-        {
-            "released": lambda: reference.released_loss(embeddings, labels, CLASSES, sigma=0.66).backward(),
-            "graph": lambda: graph_loss(embeddings, labels).backward(),
-        },
-        repetitions=300,
-    )
+BATCH, DIMENSION, MEMORY = 128, 384, 8_192
 
 
 def texts() -> tuple[Documents, str]:
@@ -75,7 +45,9 @@ def share_of_a_step() -> tuple[dict[str, float], str]:
     batch = encoder.tokenizer.pad(tokens.to_dict(), return_tensors="pt")
     labels = torch.arange(BATCH) % 2
     embeddings = torch.randn(BATCH, DIMENSION).requires_grad_()
-    graph_loss = GLoss(2)
+    graph_loss, remembering = GLoss(2), GLoss(2, memory_size=MEMORY)
+    for _ in range(MEMORY // BATCH):
+        remembering(torch.randn(BATCH, DIMENSION), labels)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5)
 
     def cross_entropy_step(parts: int) -> None:
@@ -89,27 +61,25 @@ def share_of_a_step() -> tuple[dict[str, float], str]:
         "step": lambda: cross_entropy_step(1),
         "split_step": lambda: cross_entropy_step(TrainingConfig.length_splits),
         "graph": lambda: graph_loss(embeddings, labels).backward(),
+        "memory": lambda: remembering(embeddings, labels).backward(),
     }
-    return median_times(tasks, repetitions=10), source
+    return median_times(tasks, rounds=5), source
 
 
 def main() -> None:
     quiet_libraries()
-    released = against_the_released_recipe()
     step, source = share_of_a_step()
-    ratio = released["graph"] / released["released"]
     share, split = step["graph"] / step["step"], step["split_step"] / step["step"]
-    print(f"{torch.get_num_threads()} threads, medians")
-    print(f"graph loss, forward + backward, B = {BATCH}, d = {DIMENSION}, C = {CLASSES}")
-    print(f"  released recipe, dense float64   {1e3 * released['released']:8.2f} ms")
-    print(f"  GLoss                            {1e3 * released['graph']:8.2f} ms   {ratio:.2f} of it (bound 0.50)")
-    print(f"training step of MiniLM, B = {BATCH}, {source}")
+    memory = step["memory"] / step["step"]
+    print(f"{torch.get_num_threads()} threads, medians; training step of MiniLM, B = {BATCH}, {source}")
     print(f"  cross-entropy                    {1e3 * step['step']:8.1f} ms")
     print(f"  the same in parts by length      {1e3 * step['split_step']:8.1f} ms   {split:.2f} of it")
     print(f"  GLoss                            {1e3 * step['graph']:8.2f} ms   {share:.4f} of the first (bound 0.01)")
-    figures = {"released_recipe": released, "training_step": step | {"texts": source}}
-    shares = {"ratio": ratio, "share": share, "split": split}
-    write_json(ROOT / "results" / "step.json", figures | shares | {"environment": describe_environment(0, "cpu")})
+    print(
+        f"  GLoss with a memory of {MEMORY:<9} {1e3 * step['memory']:8.2f} ms   {memory:.4f} of the first (bound 0.02)"
+    )
+    figures = {"training_step": step | {"texts": source}, "share": share, "split": split, "memory": memory}
+    write_json(ROOT / "results" / "step.json", figures | {"environment": describe_environment(0, "cpu")})
 
 
 if __name__ == "__main__":
