@@ -91,9 +91,8 @@ def check_finite(embeddings: Float[Tensor, "B d"]) -> None:
     wrong = ~torch.isfinite(embeddings).all(dim=1)
     if wrong.any():
         raise ValueError(
-            f"embeddings must be finite, but {int(wrong.sum())} of {len(embeddings)} rows are not (the first is row "
-            f"{int(wrong.nonzero()[0])}): most likely the encoder diverged, from too high a learning rate, or "
-            "overflowed in float16"
+            f"embeddings must be finite, but {int(wrong.sum())} of {len(embeddings)} rows are not: most likely the "
+            "encoder diverged, from too high a learning rate, or overflowed in float16"
         )
 
 

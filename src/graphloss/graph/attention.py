@@ -28,7 +28,7 @@ SOLVERS = ("auto", "direct", "matrix-free")
 MAX_DIRECT = 1_000  # documents to infer up to which factoring is faster than iterating
 KEPT = 2**25  # entries of P that may be kept: 128 MiB in float32
 TILE = 2**21  # entries of P formed at once, but no fewer than MIN_ROWS rows
-MIN_ROWS = 64
+MIN_ROWS = 256  # products of fewer rows lose a third of their speed
 
 
 class Problem(NamedTuple):
@@ -242,23 +242,24 @@ class _Attention(torch.autograd.Function):
         ctx.problem, ctx.report, ctx.width, ctx.dtype = problem, report, width, embeddings.dtype
         ctx.may_saturate = points.dtype != embeddings.dtype or may_saturate(shortest, width)
         rows, among, log_sums = walk.kept
-        if rows is not None or not problem.iterative:
-            among = None
+        ctx.among = among if problem.iterative and rows is None else None
         ctx.save_for_backward(
-            solution, reached, centre, inverse_lengths, centred, *(factors or (None, None)), rows, among, log_sums
+            solution, reached, centre, inverse_lengths, centred, *(factors or (None, None)), rows, log_sums
         )
         return solution
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
-        solution, reached, centre, inverse_lengths, centred, lu, pivots, rows, among, log_sums = ctx.saved_tensors
+        solution, reached, centre, inverse_lengths, centred, lu, pivots, rows, log_sums = ctx.saved_tensors
         problem = ctx.problem
         with full_precision(centred):
-            if rows is not None:
-                among = rows[:, : problem.inferred]
+            among = ctx.among if rows is None else rows[:, : problem.inferred]
             walk = _Walk(centred, problem.inferred, ctx.width, _Kept(rows, among, log_sums))
             adjoint = _solve_transposed(walk, gradients[0], Factors(lu, pivots), problem).mul_(reached)
+            if rows is None:  # the largest thing there is goes before more is made; a second pass forms it again
+                ctx.among, walk.kept = None, _Kept(log_sums=log_sums)
+                del among
             gradient, of_width = _gradient(walk, adjoint, solution, problem, ctx.needs_input_grad[1])
             if inverse_lengths is not None:
                 gradient = unit_gradient(centred, centre, inverse_lengths, gradient)

@@ -152,7 +152,7 @@ def infer(
         return attention_labels(embeddings, bandwidth, problem, report)
     with full_precision(embeddings):
         width = bandwidth_sqrt(embeddings) if bandwidth is None else bandwidth
-        report["bandwidth"] = width
+        report["bandwidth"] = width.detach() if isinstance(width, Tensor) else width
         nodes = unit_rows(embeddings, report.setdefault("saturated", {})) if normalize else at_least_float32(embeddings)
         rows = transition_rows(nodes, inferred, width, transition)
         among, reach = rows[:, inferred], rows[:, labelled] @ targets

@@ -146,7 +146,11 @@ class GLoss(nn.Module):
         ]
         report: dict[str, Any] = {"bandwidth": math.nan}
         if splits:
-            loss = self._loss(embeddings, labels, splits, memory, report)
+            try:
+                loss = self._loss(embeddings, labels, splits, memory, report)
+            except ValueError:
+                check_finite(embeddings)  # counts all rows, where a sample of them was refused
+                raise
         else:
             check_finite(embeddings)
             loss = at_least_float32(embeddings[:0]).sum()
