@@ -1,6 +1,5 @@
 """The tiled rows of P and both solvers, against each other and against the plain dense version."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,12 +16,11 @@ KEEPING = {"everything": {}, "among": {"KEPT": 30 * 30}, "nothing": {"KEPT": 0}}
 
 
 @pytest.fixture(params=[(tiles, kept) for tiles in SIZES for kept in KEEPING], ids=lambda case: ", keeping ".join(case))
-def forming(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def forming(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each way in which P can be formed and kept."""
     tiles, kept = request.param
     for name, value in (SIZES[tiles] | KEEPING[kept]).items():
         monkeypatch.setattr(attention, name, value)
-    yield
 
 
 def batch(documents: int = 60, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,7 @@
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from graphloss.graph import split_batch
@@ -62,3 +64,27 @@ def test_the_ends_of_the_fraction() -> None:
     assert len(draw(labels, 0.01)[0]) == 1
     with pytest.raises(ValueError, match="masking"):
         draw(labels, 0.5, "folds of none")
+
+
+@settings(max_examples=60, deadline=None)
+@given(documents=st.integers(0, 40), classes=st.integers(1, 12), fraction=st.floats(0, 0.9), seed=st.integers(0, 2**31))
+def test_folds_mask_each_document_once_beside_a_labelled_one_of_its_class(
+    documents: int, classes: int, fraction: float, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, classes, (documents,), generator=generator)
+    labels[::7] = -100
+    known = torch.nonzero(labels != -100).squeeze(1).tolist()
+    splits = split_batch(labels, fraction, "folds", generator)
+    assert len(splits) == min(max(round(1 / (1 - fraction)), 2), len(known))
+    assert sorted(row for _, masked in splits for row in masked.tolist()) == known
+    for labelled, masked in splits:
+        assert sorted(labelled.tolist() + masked.tolist()) == known
+        for row in masked.tolist():
+            mates = sum(labels[other] == labels[row] for other in known)
+            assert mates == 1 or labels[row] in labels[labelled]
+
+
+def test_folds_need_labels_to_hide() -> None:
+    with pytest.raises(ValueError, match="below 1, got 1"):
+        split_batch(torch.arange(4), 1.0, "folds", torch.Generator())

@@ -213,3 +213,96 @@ def test_nothing_to_evaluate_is_a_connected_zero() -> None:
     assert propagated.grad.abs().max() == 0.0
     with pytest.raises(ValueError, match="objective"):
         propagation_loss(propagated, torch.tensor([1]), objective="mse")
+
+
+def test_class_mass_normalization_gives_classes_the_shares_asked_for() -> None:
+    """Zhu, Ghahramani & Lafferty (2003): each column is scaled to its mass, and then each row to one."""
+    embeddings, labels = batch(40)
+    labelled, rest = split(40, 6)
+    arguments = {"num_labels": 3, "bandwidth": 0.9}
+    plain = propagate(embeddings, labels, labelled, rest, **arguments)
+    mass = torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64)
+    got = propagate(embeddings, labels, labelled, rest, class_mass=mass, **arguments)
+    by_hand = plain * mass / plain.sum(0)
+    torch.testing.assert_close(got, by_hand / by_hand.sum(1, keepdim=True))
+    some = propagate(embeddings, labels, labelled, rest[[3, 1]], class_mass=mass, **arguments)
+    torch.testing.assert_close(some, got[[3, 1]])  # the mass is that over all unlabelled nodes
+    only = propagate(embeddings, labels, labelled, rest, class_mass=torch.tensor([0.0, 0.0, 2.0]), **arguments)
+    torch.testing.assert_close(only[:, 2], torch.ones(34, dtype=torch.float64))
+
+
+def test_class_mass_repairs_a_dense_graph_with_few_labels() -> None:
+    """Wide kernel, unequal labels: the largest class wins everywhere, unless masses are given."""
+    embeddings, labels = batch(150)
+    labelled = torch.tensor([0, 3, 6, 9, 12, 1, 4, 2])  # five, two and one of the classes
+    rest = torch.tensor([row for row in range(150) if row not in set(labelled.tolist())])
+    arguments = {"num_labels": 3, "bandwidth": 1.0}
+    plain = propagate(embeddings, labels, labelled, rest, **arguments)
+    assert (plain.argmax(1) == 0).all()
+    repaired = propagate(embeddings, labels, labelled, rest, class_mass=torch.full((3,), 1 / 3), **arguments)
+    assert (repaired.argmax(1) == labels[rest]).double().mean() > 0.8
+
+
+@pytest.mark.parametrize("transition", TRANSITIONS)
+def test_distributions_as_labels(transition: str) -> None:
+    """One-hot rows give what classes give, and the answer is linear in the rows."""
+    embeddings, labels = batch()
+    labelled, masked = split(24, 15)
+    arguments = {"num_labels": 3, "bandwidth": 0.7, "transition": transition}
+    hard = propagate(embeddings, labels, labelled, masked, **arguments)
+    one_hot = torch.eye(3, dtype=torch.float64)[labels]
+    torch.testing.assert_close(propagate(embeddings, one_hot, labelled, masked, **arguments), hard)
+    soft = torch.softmax(torch.randn(24, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64), 1)
+    mixed = propagate(embeddings, 0.3 * soft + 0.7 * one_hot, labelled, masked, **arguments)
+    expected = 0.3 * propagate(embeddings, soft, labelled, masked, **arguments) + 0.7 * hard
+    torch.testing.assert_close(mixed, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_the_loss_on_distributions() -> None:
+    propagated = torch.tensor([[0.5, 0.5, 0.0], [0.25, 0.75, 0.0]])
+    shares = torch.tensor([[0.5, 0.3, 0.2], [0.0, 0.0, 1.0]])
+    got = propagation_loss(propagated, shares)
+    assert got.item() == pytest.approx((0.8 * math.log(2)) / 0.8)  # what no label reaches leaves the mean
+    labels = torch.tensor([1, 0])
+    for objective in ("nll", "released", "released-combined"):
+        hard = propagation_loss(propagated, labels, objective=objective)
+        torch.testing.assert_close(propagation_loss(propagated, torch.eye(3)[labels], objective=objective), hard)
+
+
+@pytest.mark.parametrize("solver", ["direct", "matrix-free"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_island_without_labels_gets_the_shares_and_exactly_no_gradient(solver: str, dtype: torch.dtype) -> None:
+    """At a narrow width each of its documents sees the others alone; what is left of the labels is rounding."""
+    generator = torch.Generator().manual_seed(0)
+    points = torch.cat([torch.eye(4).repeat(3, 1), -torch.ones(5, 4)]).to(dtype)
+    points += 0.05 * torch.randn(17, 4, generator=generator).to(dtype)
+    points.requires_grad_()
+    labels = torch.arange(17) % 2
+    got = propagate(points, labels, torch.arange(9), torch.arange(9, 17), num_labels=2, bandwidth=0.04, solver=solver)
+    shares = torch.bincount(labels[:9]).to(dtype) / 9
+    torch.testing.assert_close(got[3:], shares.expand(5, 2), rtol=1e-3, atol=1e-3)
+    propagation_loss(got, labels[9:]).backward()
+    assert points.grad is not None
+    assert not points.grad[12:].any()
+    assert points.grad[:12].any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"class_mass": torch.ones(2)}, r"shape \(3,\), got \(2,\)"),
+        ({"class_mass": torch.tensor([1.0, -1.0, 1.0])}, "not negative"),
+        ({"class_mass": torch.zeros(3)}, "class_mass"),
+        ({"solver": "cholesky"}, "auto, direct, matrix-free, got 'cholesky'"),
+        ({"solver": "matrix-free", "transition": "released"}, "needs the transition 'row'"),
+        ({"bandwidth": torch.tensor(-1.0)}, "positive"),
+    ],
+)
+def test_refuses_settings_that_make_no_sense(arguments: dict, message: str) -> None:
+    embeddings, labels = batch(6)
+    with pytest.raises(ValueError, match=message):
+        propagate(embeddings, labels, *split(6, 3), **{"num_labels": 3, "bandwidth": 1.0} | arguments)
+    with pytest.raises(ValueError, match="sum to 1"):
+        propagate(embeddings, torch.ones(6, 3), *split(6, 3), num_labels=3, bandwidth=1.0)
+    with pytest.raises(ValueError, match="must have 3 columns"):
+        propagate(embeddings, torch.ones(6, 2), *split(6, 3), num_labels=3, bandwidth=1.0)

@@ -115,7 +115,7 @@ def bandwidth_loo(embeddings: Float[Tensor, "B d"], labels: Int[Tensor, " B"], *
     Each labelled document in turn is inferred from all others: the likelihood of its label is the share of its
     row-normalized affinities that goes to documents of its class. Labels that no other document has leave the mean.
     The maximum is taken over 24 widths from a hundredth to ten times the median distance, evenly spaced in their
-    logarithms, and then over 24 between the neighbours of the best.
+    logarithms, and then over 24 between the neighbours of the best. Of equally likely ones the widest is taken.
 
     Args:
         embeddings: (B, d) float. Of more than 2,000 rows with a label, a sample of 2,000 is taken.
@@ -146,7 +146,7 @@ def bandwidth_loo(embeddings: Float[Tensor, "B d"], labels: Int[Tensor, " B"], *
         return float((torch.logsumexp(mates * scale, 1) - torch.logsumexp(others * scale, 1)).mean())
 
     centre = width_from_median(squared.fill_diagonal_(0.0)) ** 2 * 3.0
-    widths = np.geomspace(0.01 * centre, 10.0 * centre, GRID)
+    widths = np.geomspace(10.0 * centre, 0.01 * centre, GRID)
     best = int(np.argmax([log_likelihood(width) for width in widths]))
     finer = np.geomspace(widths[max(best - 1, 0)], widths[min(best + 1, GRID - 1)], GRID)
     return float(max([*finer, widths[best]], key=log_likelihood))

@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 MASKINGS = ("stratified", "random", "folds")
-Split = tuple[Int[Tensor, "_"], Int[Tensor, "_"]]  # labelled and masked; of other sizes in each fold
+Split = tuple[Int[Tensor, " _"], Int[Tensor, " _"]]  # labelled and masked; of other sizes in each fold
 
 
 def split_batch(
