@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -267,3 +268,61 @@ def test_the_linear_head_is_initialized_like_the_encoder(encoders: dict[str, Pat
     assert isinstance(model, LinearHeadClassifier)
     assert model.head.bias.abs().max() == 0
     assert 0.01 < model.head.weight.std() < 0.04
+
+
+def logged(trainer: GraphLossTrainer) -> dict[int, dict[str, float]]:
+    return {entry["step"]: entry for entry in trainer.state.log_history if "graph_loss" in entry}
+
+
+def test_logs_what_the_graph_was_like(encoders: dict[str, Path], tmp_path: Path) -> None:
+    trainer = make(encoders["bert"], tmp_path, max_steps=4, logging_steps=2)
+    trainer.train()
+    assert set(logged(trainer)) == {2, 4}
+    for entry in logged(trainer).values():
+        assert 1 <= entry["effective_neighbours"] <= 7
+        assert entry["labelled"] + entry["masked"] == 8
+        assert 0 < entry["graph_gradient_share"] < 1
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
+def test_the_share_of_the_gradient_is_that_of_the_last_hidden_states(
+    weight: float, encoders: dict[str, Path], tmp_path: Path
+) -> None:
+    trainer = make(encoders["bert"], tmp_path, gloss={"graph_weight": weight}, length_splits=1)
+    batch = first_batch(trainer)
+    labels = batch.pop("labels")
+    trainer.model.eval()
+    logits, embeddings, states = trainer._forward(trainer.model, batch)
+    parts = {"graph_loss": GLoss(3)(embeddings, labels), "ce_loss": nn.functional.cross_entropy(logits, labels)}
+    got = trainer._share_of_gradient(parts, states)
+    norms = [torch.autograd.grad(part, states[0], retain_graph=True)[0].norm() for part in parts.values()]
+    expected = weight * norms[0] / (weight * norms[0] + (1 - weight) * norms[1])
+    torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("gloss", [{"memory_size": 12}, {"bandwidth": "learned"}], ids=["memory", "learned"])
+@pytest.mark.parametrize("stop", [3, 4], ids=["at the end of an epoch", "within one"])
+def test_a_resumed_run_has_the_state_of_the_graph_loss(
+    gloss: dict, stop: int, encoders: dict[str, Path], tmp_path: Path
+) -> None:
+    settings = {"max_steps": 8, "logging_steps": 1, "save_strategy": "steps", "save_steps": stop, "gloss": gloss}
+    whole = make(encoders["bert"], tmp_path / "whole", **settings)
+    whole.train()
+    resumed = make(encoders["bert"], tmp_path / "resumed", **settings)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / f"checkpoint-{stop}"))
+    for step in range(stop + 1, 9):
+        for name in ("graph_loss", "bandwidth", "memory"):
+            assert logged(resumed)[step][name] == pytest.approx(logged(whole)[step][name], rel=1e-5), (step, name)
+    if "memory_size" in gloss:  # three batches of eight an epoch
+        assert [logged(whole)[step]["memory"] for step in range(1, 9)] == [0, 8, 12, 0, 8, 12, 0, 8]
+
+
+def test_a_learned_width_has_a_learning_rate_of_its_own(encoders: dict[str, Path], tmp_path: Path) -> None:
+    gloss = {"bandwidth": "learned", "bandwidth_learning_rate": 0.2}
+    trainer = make(encoders["bert"], tmp_path, max_steps=3, logging_steps=1, gloss=gloss, warmup_steps=0)
+    trainer.train()
+    group = trainer.optimizer.param_groups[-1]
+    assert group["initial_lr"] == 0.2
+    assert group["weight_decay"] == 0.0
+    widths = [entry["bandwidth"] for entry in logged(trainer).values()]
+    assert abs(np.log(widths[1] / widths[0])) == pytest.approx(0.2, rel=0.01)  # the first step of Adam is its rate

@@ -119,6 +119,8 @@ class GraphLossTrainer(Trainer):
             if parameters:
                 rate = self.gloss.bandwidth_learning_rate
                 optimizer.add_param_group({"params": parameters, "lr": rate, "weight_decay": 0.0})
+                # transformers clears the gradients of the model alone
+                optimizer.register_step_post_hook(lambda *_: self.graph_loss.zero_grad())
         return optimizer
 
     def evaluate(self, *arguments: Any, **settings: Any) -> dict[str, float]:
