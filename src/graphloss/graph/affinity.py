@@ -143,6 +143,28 @@ def saturate(gradient: Float[Tensor, "B d"], dtype: torch.dtype, counts: dict[in
     return gradient.clamp_(-limit, limit).to(dtype)
 
 
+def shared(embeddings: Float[Tensor, "B d"], saturated: dict[int, Tensor]) -> Float[Tensor, "B d"]:
+    """The embeddings in float32 at least, for several graphs: the sum of their gradients saturates, not overflows.
+
+    Args:
+        embeddings: (B, d) float.
+        saturated: as in `unit_rows`.
+    """
+    return _Shared.apply(embeddings, saturated)
+
+
+class _Shared(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, embeddings: Tensor, saturated: dict[int, Tensor]) -> Tensor:
+        ctx.dtype, ctx.saturated = embeddings.dtype, saturated
+        return at_least_float32(embeddings).clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return saturate(gradients[0].clone(), ctx.dtype, ctx.saturated, id(ctx)), None
+
+
 class _UnitRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, embeddings: Tensor, saturated: dict[int, Tensor]) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from graphloss.graph.affinity import TRANSITIONS, at_least_float32, check_finite, scale_to_unit
+from graphloss.graph.affinity import TRANSITIONS, at_least_float32, check_finite, scale_to_unit, shared
 from graphloss.graph.attention import SOLVERS
 from graphloss.graph.bandwidth import MAX_EXACT, bandwidth_dicm, bandwidth_loo, bandwidth_sqrt, local_widths
 from graphloss.graph.masking import MASKINGS, Split, number_of_folds, split_batch
@@ -25,6 +25,7 @@ from graphloss.losses.diagnostics import Batch, diagnose
 BANDWIDTHS = ("sqrt", "dicm", "loo", "local", "learned")
 TARGETS = ("class", "distribution")
 UNLABELLED = -100
+WIDEST = math.log(1e4)  # beyond, and below its inverse, no width is learned any further
 FIRST_WIDTH = (math.sqrt(2.0) / 3.0) ** 0.5  # what the rule "sqrt" gives for directions at random
 
 
@@ -285,6 +286,8 @@ class GLoss(nn.Module):
         report: dict[str, Any],
     ) -> Tensor:
         width = self._width(embeddings, labels, alone=memory is None and len(splits) == 1)
+        if len(splits) > 1:
+            embeddings = shared(embeddings, report.setdefault("saturated", {}))
         inferred, truth = [], []
         for labelled, masked in splits:
             nodes = evaluated_first(embeddings.shape[0], labelled, masked)
@@ -311,7 +314,7 @@ class GLoss(nn.Module):
         if isinstance(self.bandwidth, float):
             return self.bandwidth
         if self.log_bandwidth is not None:
-            return self.log_bandwidth.exp()
+            return self.log_bandwidth.clamp(-WIDEST, WIDEST).exp()
         if self.bandwidth == "local":
             return local_widths(embeddings)
         if self.bandwidth == "sqrt":
