@@ -90,22 +90,28 @@ def test_a_second_backward_pass_gives_the_same(forming: None) -> None:
 
 
 def test_solvers_agree_in_float32_where_iterations_are_hard() -> None:
-    """Tight clusters, most of which hold no label: walks stay in them for a thousand steps."""
+    """Tight clusters, most without a label: walks stay in them for long, and rounding is blown up in the gradient.
+
+    Iterating adds less to the error of float32 than factoring has.
+    """
     generator = torch.Generator().manual_seed(0)
     centres = torch.randn(40, 16, generator=generator)
     cluster = torch.randint(40, (400,), generator=generator)
-    x = (centres[cluster] + 0.2 * torch.randn(400, 16, generator=generator)).requires_grad_()
-    labels = cluster % 4
-    labelled, masked = torch.arange(20), torch.arange(20, 400)
+    points = centres[cluster] + 0.2 * torch.randn(400, 16, generator=generator)
+    labels, labelled, masked = cluster % 4, torch.arange(20), torch.arange(20, 400)
     results = []
-    for solver in ("direct", "matrix-free"):
+    for dtype, solver in ((torch.float64, "direct"), (torch.float32, "direct"), (torch.float32, "matrix-free")):
+        x = points.to(dtype).requires_grad_()
         arguments = {"num_labels": 4, "bandwidth": 0.12, "teleport": 1e-4, "solver": solver}
         propagated = propagate(x, labels, labelled, masked, **arguments)
         loss = propagation_loss(propagated, labels[masked])
-        results.append((propagated.detach(), torch.autograd.grad(loss, x)[0]))
-    torch.testing.assert_close(results[0][0], results[1][0], rtol=1e-3, atol=1e-4)
-    difference = (results[0][1] - results[1][1]).norm() / results[0][1].norm()
-    assert difference < 1e-3
+        results.append((propagated.detach().double(), torch.autograd.grad(loss, x)[0].double()))
+    exact, direct, iterated = results
+    torch.testing.assert_close(direct[0], exact[0], rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(iterated[0], exact[0], rtol=1e-2, atol=1e-4)
+    error = (direct[1] - exact[1]).norm()
+    assert error < 0.02 * exact[1].norm()
+    assert (iterated[1] - direct[1]).norm() < error
 
 
 def test_the_tolerance_is_that_of_the_residual() -> None:

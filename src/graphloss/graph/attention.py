@@ -6,6 +6,7 @@ what is not kept is formed again where it is needed.
 """
 
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +20,7 @@ from graphloss.graph.affinity import (
     may_saturate,
     saturate,
     scale_to_unit_,
+    squared_lengths,
     unit_gradient,
 )
 from graphloss.graph.bandwidth import width_from_median
@@ -125,7 +127,7 @@ class _Walk:
     @cached_property
     def lengths(self) -> Float[Tensor, " K"]:
         """Squared lengths of all nodes."""
-        return torch.linalg.vecdot(self.centred, self.centred)
+        return squared_lengths(self.centred)
 
     def first_pass(
         self, targets: Float[Tensor, "l C"], squared: Float[Tensor, "K K"] | None, iterative: bool
@@ -227,7 +229,7 @@ class _Attention(torch.autograd.Function):
             centred = points.sub_(centre)
             squared = None
             if bandwidth is None:
-                squared = _squared_distances(centred)
+                squared = _squared_distances(centred, problem.inferred)
                 bandwidth = width_from_median(squared)
             width: float | Tensor
             if isinstance(bandwidth, Tensor) and bandwidth.ndim:
@@ -269,9 +271,17 @@ class _Attention(torch.autograd.Function):
         return gradient, of_width, None, None
 
 
-def _squared_distances(centred: Tensor) -> Float[Tensor, "K K"]:
-    lengths = torch.linalg.vecdot(centred, centred)
-    return torch.addmm(lengths, centred, centred.mT, alpha=-2.0).add_(lengths[:, None])
+def _squared_distances(centred: Tensor, nodes: int) -> Float[Tensor, "K K"]:
+    """Squared distances, on the CPU only those that are needed: the first rows and what lies above the diagonal."""
+    size = len(centred)
+    lengths = squared_lengths(centred)
+    squared = centred.new_empty(size, size)
+    starts = (0, nodes, (nodes + size) // 2, size) if centred.device.type == "cpu" and size > 256 else (0, size)
+    for start, stop in pairwise(starts):
+        rows, columns, block = slice(start, stop), slice(start, size), squared[start:stop, start:]
+        torch.addmm(lengths[columns], centred[rows], centred[columns].mT, alpha=-2.0, out=block)
+        block.add_(lengths[rows, None])
+    return squared
 
 
 def _solve(

@@ -305,7 +305,7 @@ class GLoss(nn.Module):
                 report=report,
             )
             inferred.append(solution if nodes is masked else solution[: masked.shape[0]])
-            truth.append(labels[masked])
+            truth.append(labels.index_select(0, masked))
         propagated, labels = (parts[0] if len(parts) == 1 else torch.cat(parts) for parts in (inferred, truth))
         return propagation_loss(propagated, labels, objective=self.objective, class_weights=self.class_weights)
 
