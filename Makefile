@@ -23,6 +23,8 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/lint-imports --no-cache
 
 benchmarks: $(VENV)/.installed-dev
+	$(PIP) --editable ".[benchmarks]"
+	$(BIN)/python benchmarks/graph_loss.py
 	$(BIN)/python benchmarks/step.py
 
 clean:

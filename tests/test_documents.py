@@ -33,12 +33,21 @@ def test_every_file_and_flag_named_exists(path: Path) -> None:
         assert (ROOT / name).exists(), name
 
 
-def test_the_functions_that_the_paper_page_names_exist() -> None:
+def test_the_functions_that_the_pages_name_exist() -> None:
     from importlib import import_module
 
-    for name in re.findall(r"`((?:graph|training)\.\w+)\.(\w+)`", (ROOT / "docs" / "paper.md").read_text()):
-        module, member = name
-        assert hasattr(import_module(f"graphloss.{module}"), member), name
+    text = "".join((ROOT / "docs" / page).read_text() for page in ("paper.md", "how-it-works.md"))
+    for module, member in re.findall(r"`((?:graph|training)\.\w+)\.(\w+)`", text):
+        assert hasattr(import_module(f"graphloss.{module}"), member), (module, member)
+
+
+def test_the_tests_that_the_mathematics_is_linked_to_exist() -> None:
+    text = (ROOT / "docs" / "how-it-works.md").read_text().split("## Sources")[0]
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    named = re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", text)
+    assert len(named) > 10
+    for name in named:
+        assert re.search(rf"def test_\w*{re.sub(r'[^a-z0-9]+', '_', name.lower())}", tests), name
 
 
 def test_flags_in_the_documents_exist(capsys: pytest.CaptureFixture[str]) -> None:

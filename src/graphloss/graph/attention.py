@@ -167,13 +167,11 @@ class _Walk:
         return self._exp(logits, tile)
 
     def columns(self, tile: slice) -> Float[Tensor, "n m"]:
-        """The transpose of P_uu over a tile, from its diagonal on."""
-        rest = slice(tile.start, self.inferred)
+        """The transpose of P_uu over a tile, from beyond its last row on."""
+        rest = slice(tile.stop, self.inferred)
         if self.kept.among is not None:
             return self.kept.among[rest, tile].mT
-        logits = self._logits(rest, tile)
-        logits.diagonal().fill_(-torch.inf)
-        return self._exp(logits, rest).mT
+        return self._exp(self._logits(rest, tile), rest).mT
 
     def step(self, values: Float[Tensor, "u C"]) -> Float[Tensor, "u C"]:
         """P_uu @ values."""
@@ -334,12 +332,18 @@ def _gradient(
     of_width = points.new_zeros(()) if wants_width else None
     for tile in walk.tiles:
         start, stop, height = tile.start, tile.stop, tile.stop - tile.start
-        rows, columns = walk.rows(tile), walk.columns(tile)
+        rows = walk.rows(tile)
         logits = torch.addmm(means[tile], adjoint[tile], values[start:].mT).mul_(rows)
-        mirrored = torch.addmm(means[start:].mT, values[tile], adjoint[start:].mT).mul_(columns)
         if of_width is not None:  # a logit is log P_ij up to a constant of its row, and these sum to zero over a row
-            of_width -= torch.xlogy(logits, rows).sum() + torch.xlogy(mirrored, columns)[:, height:].sum()
-        logits[:, : nodes - start].add_(mirrored)
+            of_width -= torch.xlogy(logits, rows).sum()
+        square = logits[:, :height]
+        square.add_(square.mT.clone())
+        if stop < nodes:
+            columns = walk.columns(tile)
+            mirrored = torch.addmm(means[stop:].mT, values[tile], adjoint[stop:].mT).mul_(columns)
+            if of_width is not None:
+                of_width -= torch.xlogy(mirrored, columns).sum()
+            logits[:, height : nodes - start].add_(mirrored)
         if walk.inverse_widths is not None:
             logits.mul_(walk.inverse_widths[tile, None]).mul_(walk.inverse_widths[start:])
         beyond = logits[:, height : size - start]
