@@ -31,6 +31,10 @@ def mr_table() -> str:
     return "\n".join(lines)
 
 
+def milliseconds(seconds: float) -> str:
+    return f"{1e3 * seconds:,.2f}" if seconds < 0.1 else f"{1e3 * seconds:,.0f}"
+
+
 def graph_loss_table() -> str:
     rows = result("graph_loss")["rows"]
     names = {
@@ -45,7 +49,7 @@ def graph_loss_table() -> str:
     lines = ["| forward + backward, ms | " + " | ".join(f"{int(size):,}" for size in sizes) + " |"]
     lines.append("|---" * (len(sizes) + 1) + "|")
     for name, text in names.items():
-        cells = [f"{1e3 * rows[size][name]:,.4g}" if name in rows[size] else "" for size in sizes]
+        cells = [milliseconds(rows[size][name]) if name in rows[size] else "" for size in sizes]
         lines.append(f"| {text} | " + " | ".join(cells) + " |")
     cells = [f"{rows[size]['extra_bytes'] / 1e6:,.0f}" if "extra_bytes" in rows[size] else "" for size in sizes]
     lines.append("| GLoss, peak memory beyond embeddings and gradient, MB | " + " | ".join(cells) + " |")
