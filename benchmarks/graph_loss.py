@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.step import share_of_a_step  # noqa: E402
+from benchmarks.tables import TIMED  # noqa: E402
 from benchmarks.timing import median_times, seconds  # noqa: E402
 from graphloss import GLoss  # noqa: E402
 from graphloss.cli.quiet import quiet_libraries  # noqa: E402
@@ -30,14 +31,6 @@ from graphloss.training.run_directory import describe_environment, write_json  #
 from tests.graph import reference  # noqa: E402
 
 DIMENSION, CLASSES, GAMMA = 384, 20, 0.7
-NAMES = {
-    "gloss": "GLoss",
-    "products": "three u x B x d products",
-    "plain": "released recipe, dense float64",
-    "supcon": "SupConLoss",
-    "triplet": "TripletMarginLoss",
-    "batch_all": "BatchAllTripletLoss",
-}
 # Size, rounds, calls a round, and the largest that each competitor is run at: beyond it, its memory grows past 24 GB
 # (the triplets) or its time past a minute a call.
 SIZES = [(128, 12, 20), (512, 8, 6), (2_048, 6, 3), (8_192, 3, 1), (16_384, 3, 1)]
@@ -147,7 +140,7 @@ def bounds(rows: dict[int, dict[str, float]], memory_share: float | None) -> lis
 
 def table(rows: dict[int, dict[str, float]]) -> str:
     lines = ["forward + backward, ms" + "".join(f"{f'B = {size}':>13}" for size in rows)]
-    for name, text in NAMES.items():
+    for name, text in TIMED.items():
         cells = [f"{1e3 * row[name]:13.2f}" if name in row else f"{'-':>13}" for row in rows.values()]
         lines.append(f"{text:<34}".ljust(22) + "".join(cells))
     return "\n".join(lines)
@@ -161,7 +154,7 @@ def draw(rows: dict[int, dict[str, float]], path: Path) -> None:
 
     matplotlib.rcParams |= {"svg.hashsalt": "graphloss", "font.family": "sans-serif", "svg.fonttype": "none"}
     figure, axes = pyplot.subplots(figsize=(7, 4))
-    for name, text in NAMES.items():
+    for name, text in TIMED.items():
         sizes = [size for size, row in rows.items() if name in row]
         style = {"gloss": {"linewidth": 2.5, "color": "black"}, "products": {"linestyle": ":", "color": "black"}}
         axes.plot(sizes, [1e3 * rows[size][name] for size in sizes], marker="o", label=text, **style.get(name, {}))

@@ -6,6 +6,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 START, END = "<!-- {name}: made by benchmarks/tables.py -->", "<!-- /{name} -->"
+TIMED = {
+    "gloss": "GLoss",
+    "products": "three u x B x d products",
+    "plain": "released recipe, dense float64",
+    "supcon": "SupConLoss",
+    "triplet": "TripletMarginLoss",
+    "batch_all": "BatchAllTripletLoss",
+}
 LOSSES = {"ce": "cross-entropy", "gloss": "G-Loss + cross-entropy"}
 
 
@@ -37,18 +45,10 @@ def milliseconds(seconds: float) -> str:
 
 def graph_loss_table() -> str:
     rows = result("graph_loss")["rows"]
-    names = {
-        "gloss": "GLoss",
-        "products": "three u x B x d products",
-        "plain": "released recipe, dense float64",
-        "supcon": "SupConLoss",
-        "triplet": "TripletMarginLoss",
-        "batch_all": "BatchAllTripletLoss",
-    }
     sizes = sorted(rows, key=int)
     lines = ["| forward + backward, ms | " + " | ".join(f"{int(size):,}" for size in sizes) + " |"]
     lines.append("|---" * (len(sizes) + 1) + "|")
-    for name, text in names.items():
+    for name, text in TIMED.items():
         cells = [milliseconds(rows[size][name]) if name in rows[size] else "" for size in sizes]
         lines.append(f"| {text} | " + " | ".join(cells) + " |")
     cells = [f"{rows[size]['extra_bytes'] / 1e6:,.0f}" if "extra_bytes" in rows[size] else "" for size in sizes]
