@@ -80,8 +80,9 @@ def propagate(
     _check_labels(labels, labelled, evaluated, num_labels)
     if class_mass is not None:
         _check_class_mass(class_mass, num_labels)
+    if not normalize or len(labelled) == 0 or len(evaluated) == 0:
+        check_finite(embeddings)  # which normalizing them does otherwise
     if len(labelled) == 0 or len(evaluated) == 0:
-        check_finite(embeddings)
         return torch.full((len(evaluated), num_labels), 1.0 / num_labels, device=embeddings.device)
     solution = infer(
         embeddings,
