@@ -145,6 +145,7 @@ def test_without_labels_every_class_is_as_likely() -> None:
     embeddings, labels = batch(4)
     got = propagate(embeddings, labels, torch.empty(0, dtype=torch.int64), torch.arange(4), num_labels=3, bandwidth=1.0)
     assert got.tolist() == [[pytest.approx(1 / 3)] * 3] * 4
+    assert got.dtype == embeddings.dtype
 
 
 def test_half_precision_is_raised_and_autocast_left_outside() -> None:

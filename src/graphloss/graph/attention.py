@@ -30,7 +30,7 @@ SOLVERS = ("auto", "direct", "matrix-free")
 MAX_DIRECT = 1_000  # documents to infer up to which factoring is faster than iterating
 KEPT = 2**25  # entries of P that may be kept: 128 MiB in float32
 TILE = 2**21  # entries of P formed at once, but no fewer than MIN_ROWS rows
-MIN_ROWS = 256  # products of fewer rows lose a third of their speed
+MIN_ROWS = 256  # products of fewer rows are slower a row
 
 
 class Problem(NamedTuple):

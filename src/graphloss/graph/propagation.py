@@ -83,7 +83,7 @@ def propagate(
     if not normalize or len(labelled) == 0 or len(evaluated) == 0:
         check_finite(embeddings)  # which normalizing them does otherwise
     if len(labelled) == 0 or len(evaluated) == 0:
-        return torch.full((len(evaluated), num_labels), 1.0 / num_labels, device=embeddings.device)
+        return at_least_float32(embeddings[:0]).new_full((len(evaluated), num_labels), 1.0 / num_labels)
     solution = infer(
         embeddings,
         labels,

@@ -185,7 +185,7 @@ class GLoss(nn.Module):
         - bandwidth: sigma; the geometric mean of the local ones; NaN where nothing was to infer;
         - labelled, masked, unlabelled: numbers of documents, with "folds" of one of them on average;
         - evaluated, orphans: of the masked ones, those that enter the mean and those without a labelled member of their
-          class, which with "nll" do not;
+          class, which with "nll" do not; of a distribution, the most likely class counts;
         - memory: labelled nodes of earlier batches;
         - effective_neighbours: the perplexity of the transition's rows, mean over at most 256 masked documents: over
           how many others the first step of their walks is spread;
