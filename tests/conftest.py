@@ -2,10 +2,12 @@
 
 import os
 import random
+import tempfile
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["GRAPHLOSS_CACHE"] = tempfile.mkdtemp(prefix="graphloss-tokens-")
 
 import pytest
 import torch
@@ -55,7 +57,7 @@ CONFIGS = {
 @pytest.fixture(scope="session", autouse=True)
 def _quiet() -> None:
     quiet_libraries()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
 
 
 def _tokenizer(decoder: bool) -> PreTrainedTokenizerFast:

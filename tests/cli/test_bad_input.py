@@ -141,6 +141,23 @@ MISTAKES = {
     ),
     "gamma": (good("--labelled_fraction", "1.1"), "labelled_fraction must lie in [0, 1], got 1.1"),
     "lambda": (good("--graph_weight=-0.1"), "graph_weight must lie in [0, 1], got -0.1"),
+    "micro batch zero": (
+        good("--micro_batch_size", "0"),
+        "micro_batch_size must be auto or a number above 0, got '0'",
+    ),
+    "unknown precision": (good("--precision", "half"), "argument --precision: invalid choice: 'half'"),
+    "contradicting precisions": (
+        good("--bf16", "--precision", "float32"),
+        "--bf16 and --precision contradict; give one",
+    ),
+    "more of a class than of all": (
+        good("--documents_per_class", "200"),
+        "documents_per_class must lie between 0 and per_device_train_batch_size 128, got 200",
+    ),
+    "attention that is not installed": (
+        good("--attn_implementation", "flash_attention_2"),
+        "cannot be loaded: ",
+    ),
     "no such encoder": (good("--encoder", "./nowhere"), "encoder './nowhere' does not exist; give minilm, a folder"),
     "encoder not on the hub": (
         good("--encoder", "nobody/nothing"),

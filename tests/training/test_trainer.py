@@ -17,12 +17,15 @@ from graphloss.errors import InputError
 from graphloss.models.adapters import add_adapters, merge_adapters
 from graphloss.models.classifier import LinearHeadClassifier, build_classifier, load_classifier, save_classifier
 from graphloss.models.encoder import load_encoder
+from graphloss.models.parts import Budget, parts_by_length
 from graphloss.models.pooling import pool
 from graphloss.training.trainer import NonFiniteLoss
 from tests.conftest import sentences
 
 ARCHITECTURES = ["bert", "roberta", "distilbert", "modernbert", "llama"]
 NAMES = ["food", "space", "sports"]
+USUAL = {"per_device_train_batch_size": 8, "precision": "float32"}
+SMALL = Budget(tokens=40, overhead=0)  # splits a batch of eight
 
 
 def make(folder: Path, output: Path, *, head: str = "stock", documents: int = 24, **settings: Any) -> GraphLossTrainer:
@@ -32,12 +35,14 @@ def make(folder: Path, output: Path, *, head: str = "stock", documents: int = 24
     if settings.pop("lora", False):
         add_adapters(model, 4)
     gloss = GLossConfig(**settings.pop("gloss", {}))
+    given = {"say": settings.pop("say")} if "say" in settings else {}
     texts, labels = sentences(documents)
     tokens = encode(Documents(texts), encoder.tokenizer, 32, [NAMES.index(label) for label in labels])
-    args = TrainingConfig(output_dir=str(output), use_cpu=True, **{"per_device_train_batch_size": 8} | settings)
+    args = TrainingConfig(output_dir=str(output), use_cpu=True, **USUAL | settings)
     return GraphLossTrainer(
         model,
         args,
+        **given,
         gloss=gloss,
         pooling=encoder.pooling,
         train_dataset=tokens,
@@ -55,13 +60,14 @@ def first_batch(trainer: GraphLossTrainer) -> dict[str, Tensor]:
 def test_one_pass_gives_the_mixed_loss(name: str, head: str, encoders: dict[str, Path], tmp_path: Path) -> None:
     """L = lambda L_G + (1 - lambda) L_CE, on the pooled last hidden state and the logits of the same pass."""
     trainer = make(encoders[name], tmp_path, head=head, gloss={"graph_weight": 0.4}, seed=3)
+    trainer.budget = SMALL
     batch = first_batch(trainer)
     model = trainer.model.eval()  # no dropout, so that a second pass gives the same
     passes: list[int] = []
     model.base_model.register_forward_hook(lambda *_: passes.append(1))
     model.training = True
     loss = trainer.compute_loss(model, dict(batch))
-    assert len(passes) == trainer.args.length_splits  # each document in one of them
+    assert len(passes) == len(parts_by_length(batch["attention_mask"].sum(1), SMALL)) > 1  # each document in one
 
     labels = batch.pop("labels")
     logits = model(**batch).logits
@@ -75,13 +81,14 @@ def test_one_pass_gives_the_mixed_loss(name: str, head: str, encoders: dict[str,
 
 
 @pytest.mark.parametrize(("name", "side"), [*((name, "right") for name in ARCHITECTURES), ("llama", "left")])
-def test_a_batch_in_parts_gives_the_loss_and_gradients_of_one_pass(
+def test_parts_and_micro_batches_give_the_loss_and_gradients_of_one_pass(
     name: str, side: str, encoders: dict[str, Path], tmp_path: Path
 ) -> None:
     results = []
-    for splits in (1, 3):
-        trainer = make(encoders[name], tmp_path, length_splits=splits, seed=1)
+    for budget, micro_batch_size in ((Budget(10_000, 10_000), 8), (SMALL, 8), (SMALL, 3), (SMALL, 1)):
+        trainer = make(encoders[name], tmp_path, micro_batch_size=str(micro_batch_size), seed=1)
         trainer.processing_class.padding_side = side
+        trainer.budget = budget
         batch = first_batch(trainer)
         tokens: list[int] = []
         model = trainer.model.eval()
@@ -90,13 +97,19 @@ def test_a_batch_in_parts_gives_the_loss_and_gradients_of_one_pass(
         )
         model.training = True
         loss = trainer.compute_loss(model, batch)
+        passes = sum(tokens)
         loss.backward()
         gradients = {key: value.grad for key, value in model.named_parameters() if value.grad is not None}
-        results.append((loss.detach(), gradients, sum(tokens)))
-    torch.testing.assert_close(results[0][0], results[1][0])
-    for key, gradient in results[0][1].items():
-        torch.testing.assert_close(results[1][1][key], gradient, rtol=1e-3, atol=1e-5)
-    assert results[1][2] < results[0][2]
+        results.append((loss.detach(), gradients, passes, sum(tokens) - passes))
+    whole, *others = results
+    for loss, gradients, passes, again in others:
+        torch.testing.assert_close(loss, whole[0])
+        assert gradients.keys() == whole[1].keys()
+        for key, gradient in whole[1].items():
+            torch.testing.assert_close(gradients[key], gradient, rtol=1e-3, atol=1e-5)
+        assert passes < whole[2]
+        assert again < passes  # what is held is not computed again
+    assert [again > 0 for *_, again in results] == [False, False, True, True]
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -288,7 +301,7 @@ def test_logs_what_the_graph_was_like(encoders: dict[str, Path], tmp_path: Path)
 def test_the_share_of_the_gradient_is_that_of_the_last_hidden_states(
     weight: float, encoders: dict[str, Path], tmp_path: Path
 ) -> None:
-    trainer = make(encoders["bert"], tmp_path, gloss={"graph_weight": weight}, length_splits=1)
+    trainer = make(encoders["bert"], tmp_path, gloss={"graph_weight": weight})
     batch = first_batch(trainer)
     labels = batch.pop("labels")
     trainer.model.eval()

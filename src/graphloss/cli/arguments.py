@@ -24,8 +24,6 @@ COMMON = (
     "max_grad_norm",
     "gradient_accumulation_steps",
     "optim",
-    "bf16",
-    "fp16",
     "tf32",
     "activation_checkpointing",
     "torch_compile",

@@ -9,7 +9,7 @@ from graphloss.cli.quiet import quiet_libraries
 from graphloss.training.config import DataConfig, GLossConfig, ModelConfig, TrainingConfig
 from graphloss.training.run import RunConfig, run_training
 from graphloss.training.run_directory import RunDirectory
-from graphloss.training.trainer import NonFiniteLoss
+from graphloss.training.trainer import NonFiniteLoss, OutOfMemory
 
 
 def run(arguments: list[str]) -> int:
@@ -31,7 +31,7 @@ def run(arguments: list[str]) -> int:
         return 0
     try:
         metrics = run_training(config, overwrite=flags.overwrite, resume=flags.resume, console=console)
-    except NonFiniteLoss as error:
+    except (NonFiniteLoss, OutOfMemory) as error:
         print(f"graphloss train: {error}{_kept(directory)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

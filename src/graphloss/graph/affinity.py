@@ -4,7 +4,8 @@ Everything here works on logarithms of affinities: at small kernel widths every 
 float32, while the differences of their logarithms, which is all that a normalized row needs, stay exact.
 """
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -28,9 +29,25 @@ def at_least_float32(values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
 
 
 def full_precision(values: Tensor) -> AbstractContextManager[Any]:
-    """Autocast off, where it is on."""
+    """Autocast off, where it is on, and on CUDA TF32, too."""
     kind = values.device.type
-    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+    autocast_off = torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+    if kind != "cuda":
+        return autocast_off
+    contexts = ExitStack()
+    contexts.enter_context(autocast_off)
+    contexts.enter_context(_without_tf32())
+    return contexts
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    before = torch.backends.cuda.matmul.fp32_precision
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = before
 
 
 def unit_rows(embeddings: Float[Tensor, "B d"], saturated: dict[int, Tensor] | None = None) -> Float[Tensor, "B d"]:

@@ -11,11 +11,11 @@ from torch import nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from graphloss.data.documents import Documents
-from graphloss.data.tokens import batches_by_length
+from graphloss.data.tokens import encode
 from graphloss.errors import InputError
 from graphloss.evaluation.metrics import softmax
 from graphloss.models.classifier import Classifier, load_classifier
-from graphloss.models.pooling import HiddenStates, pool
+from graphloss.models.forward import Answers, answer
 from graphloss.models.sentence_encoder import read_max_length, read_pooling
 from graphloss.training.run_directory import RunDirectory
 
@@ -65,22 +65,12 @@ class TrainedClassifier:
 
     def predict_proba(self, documents: Documents, batch_size: int = 64) -> Float[np.ndarray, "n C"]:
         """Class probabilities of n documents, (n, C) float64, rows in their order."""
-        return softmax(self._forward(documents, batch_size)[0])
+        return softmax(self._answer(documents, batch_size).logits.numpy())
 
     def embed(self, documents: Documents, batch_size: int = 64) -> Float[np.ndarray, "n d"]:
         """Embeddings of n documents as the graph sees them, (n, d) float32, not normalized."""
-        return self._forward(documents, batch_size)[1]
+        return self._answer(documents, batch_size).embeddings.numpy()
 
-    @torch.inference_mode()
-    def _forward(self, documents: Documents, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Logits and embeddings."""
-        device = next(self.model.parameters()).device
-        hidden_states = HiddenStates(self.model)
-        logits = np.empty((len(documents), len(self.names)), dtype=np.float32)
-        embeddings = np.empty((len(documents), self.model.config.hidden_size), dtype=np.float32)
-        for rows, batch in batches_by_length(documents, self.tokenizer, self.max_length, batch_size):
-            batch = batch.to(device)
-            logits[rows] = self.model(**batch).logits.float().cpu()
-            embeddings[rows] = pool(hidden_states.take(), batch["attention_mask"], self.pooling).float().cpu()
-        hidden_states.remove()
-        return logits, embeddings
+    def _answer(self, documents: Documents, batch_size: int) -> Answers:
+        tokens = encode(documents, self.tokenizer, self.max_length)
+        return answer(self.model, tokens, self.tokenizer, pooling=self.pooling, most=batch_size)

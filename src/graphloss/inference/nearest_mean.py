@@ -6,9 +6,10 @@ from jaxtyping import Float
 from transformers import AutoModel
 
 from graphloss.data.documents import Documents, label_ids, label_names
-from graphloss.data.tokens import batches_by_length
+from graphloss.data.tokens import encode
 from graphloss.evaluation.metrics import classification_metrics
 from graphloss.models.encoder import Encoder
+from graphloss.models.forward import batches_by_length
 from graphloss.models.pooling import pool
 
 
@@ -43,6 +44,7 @@ def embed_untouched(
     """Embeddings of n documents by an encoder as it was published, (n, d), of unit length."""
     model = AutoModel.from_pretrained(encoder.location, local_files_only=encoder.local).eval()
     embeddings = torch.empty(len(documents), model.config.hidden_size)
-    for rows, batch in batches_by_length(documents, encoder.tokenizer, max_length, batch_size):
+    tokens = encode(documents, encoder.tokenizer, max_length)
+    for rows, batch in batches_by_length(tokens, encoder.tokenizer, model.device, batch_size):
         embeddings[rows] = pool(model(**batch)[0], batch["attention_mask"], encoder.pooling)
     return torch.nn.functional.normalize(embeddings).numpy()

@@ -53,7 +53,14 @@ class LinearHeadClassifier(nn.Module):
 Classifier = PreTrainedModel | LinearHeadClassifier
 
 
-def build_classifier(encoder: Encoder, names: list[str], *, head: str = "stock", pooling: str = "mean") -> Classifier:
+def build_classifier(
+    encoder: Encoder,
+    names: list[str],
+    *,
+    head: str = "stock",
+    pooling: str = "mean",
+    attn_implementation: str | None = None,
+) -> Classifier:
     """Load an encoder's weights and put a new classification head on them.
 
     Args:
@@ -61,9 +68,11 @@ def build_classifier(encoder: Encoder, names: list[str], *, head: str = "stock",
         names: of the C classes, in order.
         head: "stock", the architecture's own, or "linear", one layer on the pooled embedding.
         pooling: of the linear head.
+        attn_implementation: of transformers; None for its default.
 
     Raises:
-        InputError: where the architecture has no classification head, or its weights are missing.
+        InputError: where the architecture has no classification head, its weights are missing, or the machine lacks
+            the attention.
     """
     if head not in HEADS:
         raise InputError(f"head must be one of {', '.join(HEADS)}, got {head!r}")
@@ -81,8 +90,9 @@ def build_classifier(encoder: Encoder, names: list[str], *, head: str = "stock",
             local_files_only=encoder.local,
             ignore_mismatched_sizes=True,
             dtype=torch.float32,
+            attn_implementation=attn_implementation,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         raise InputError(f"encoder {encoder.location!r} cannot be loaded: {str(error).splitlines()[0]}") from None
     return LinearHeadClassifier(model, len(names), pooling) if head == "linear" else model
 

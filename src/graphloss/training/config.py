@@ -1,6 +1,8 @@
 """The settings of a run: one dataclass per concern, from which flags, YAML, Python and the saved run all come."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,12 +10,14 @@ from torch import Tensor
 from transformers import TrainingArguments
 
 from graphloss.data.files import Columns
+from graphloss.data.token_cache import TokenCache, usual_cache_folder
 from graphloss.errors import InputError
 from graphloss.graph.affinity import TRANSITIONS
 from graphloss.graph.attention import SOLVERS
 from graphloss.graph.masking import MASKINGS
 from graphloss.graph.propagation import OBJECTIVES
 from graphloss.losses.gloss import GLoss, check_bandwidth
+from graphloss.training.hardware import PRECISIONS, settle_precision
 
 
 def _option(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
@@ -41,6 +45,21 @@ class DataConfig:
     validation_fraction: float = _option(
         0.1, "Share of the training documents cut off for validation, stratified, where no split is given."
     )
+    cache_dir: str = _option(
+        "auto",
+        "Folder where tokenized texts are kept for the next run; none keeps nothing. auto: what GRAPHLOSS_CACHE names, "
+        "else the user's folder for caches.",
+    )
+
+    def token_cache(self, say: Callable[[str], None]) -> TokenCache | None:
+        """Where token ids are kept; None where they are not to be.
+
+        Args:
+            say: told, in one line, where the folder cannot be used.
+        """
+        if self.cache_dir == "none":
+            return None
+        return TokenCache(usual_cache_folder() if self.cache_dir == "auto" else Path(self.cache_dir), say)
 
     @property
     def columns(self) -> Columns:
@@ -66,6 +85,11 @@ class ModelConfig:
         ("auto", "first", "mean", "last"),
     )
     max_length: int = _option(128, "Texts are cut at this number of tokens.")
+    attn_implementation: str | None = _option(
+        None,
+        "Attention of transformers: sdpa (its default), eager, or on CUDA flash_attention_2, with which no padding "
+        "is computed at all.",
+    )
     lora_rank: int = _option(
         0, "Train low-rank adapters of this rank in every linear layer of the encoder; 0 for all weights."
     )
@@ -157,10 +181,21 @@ class TrainingConfig(TrainingArguments):
         3, "Stop after this many evaluations without a better validation macro-F1; 0 never stops early."
     )
 
-    length_splits: int = _option(
-        4,
-        "Parts of like length that a batch is embedded in, each padded to its own longest document; the graph spans "
-        "them all. 1 embeds it whole.",
+    micro_batch_size: str = _option(
+        "auto",
+        "Documents of a batch whose activations are in memory at once; the others are computed again in the backward "
+        "pass, exactly. A number, or auto for what fits.",
+    )
+    precision: str = _option(
+        "auto",
+        "Precision of the encoder: float32, bf16 or fp16; auto is bf16 where the device is faster in it. The graph "
+        "and the weights are always in float32.",
+        PRECISIONS,
+    )
+    documents_per_class: int = _option(
+        0,
+        "Class-aware batches: documents of a class that share a batch, so that a batch has about batch size / this "
+        "many classes; 0 draws batches at random.",
     )
     per_device_train_batch_size: int = _option(128, "Documents that share a graph, on each device.")
     per_device_eval_batch_size: int = _option(128, "Documents embedded at once for evaluation, on each device.")
@@ -183,11 +218,42 @@ class TrainingConfig(TrainingArguments):
     def __post_init__(self) -> None:
         if self.loss not in ("gloss", "ce"):
             raise InputError(f"loss must be gloss or ce, got {self.loss!r}")
-        if self.length_splits < 1:
-            raise InputError(f"length_splits must be at least 1, got {self.length_splits}")
+        self._check_micro_batch_size()
+        if not 0 <= self.documents_per_class <= self.per_device_train_batch_size:
+            raise InputError(
+                f"documents_per_class must lie between 0 and per_device_train_batch_size "
+                f"{self.per_device_train_batch_size}, got {self.documents_per_class}"
+            )
         self.left_open = {each.name for each in fields(self) if each.init and getattr(self, each.name) is None}
         self._let_evaluation_follow_saving()
+        self._fold_precision()
         super().__post_init__()
+
+    def settle_precision(self, say: Callable[[str], None]) -> None:
+        """Turn `precision` into one that the device has, measured where it is "auto", and into the flags of
+        transformers.
+
+        Args:
+            say: told, in one line, where the device lacks what was asked for.
+        """
+        self.precision = settle_precision(self.precision, self.device, say)
+        self.bf16, self.fp16 = self.precision == "bf16", self.precision == "fp16"
+        self.mixed_precision = {"float32": "no"}.get(self.precision, self.precision)
+
+    def _check_micro_batch_size(self) -> None:
+        self.micro_batch_size = str(self.micro_batch_size)
+        if self.micro_batch_size != "auto" and not (self.micro_batch_size.isdecimal() and int(self.micro_batch_size)):
+            raise InputError(f"micro_batch_size must be auto or a number above 0, got {self.micro_batch_size!r}")
+
+    def _fold_precision(self) -> None:
+        """Take the flags of transformers for `precision`; their checks would refuse what here falls back."""
+        flagged = [name for name in ("bf16", "fp16") if getattr(self, name)]
+        if len(flagged) == 2 or (flagged and self.precision not in ("auto", flagged[0])):
+            raise InputError(f"--{flagged[0]} and --{flagged[-1] if flagged[1:] else 'precision'} contradict; give one")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+        self.precision = flagged[0] if flagged else self.precision
+        self.bf16 = self.fp16 = False
 
     def _let_evaluation_follow_saving(self) -> None:
         if self.save_strategy is None:

@@ -1,5 +1,6 @@
 """A run, from files to a run directory."""
 
+import shutil
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow
 import pyarrow.parquet
+from datasets import Dataset
 from rich.console import Console
 from transformers import PrinterCallback, set_seed
 
@@ -18,11 +20,14 @@ from graphloss.evaluation.metrics import classification_metrics, softmax
 from graphloss.models.adapters import add_adapters, merge_adapters
 from graphloss.models.classifier import Classifier, build_classifier, save_classifier
 from graphloss.models.encoder import Encoder, load_encoder
+from graphloss.models.forward import Answers, answer
 from graphloss.models.sentence_encoder import write_modules
 from graphloss.training.callbacks import History, Report
 from graphloss.training.config import DataConfig, GLossConfig, ModelConfig, TrainingConfig
 from graphloss.training.run_directory import RunDirectory, describe_environment, write_json, write_yaml
 from graphloss.training.trainer import GraphLossTrainer
+
+DECISIONS = ("precision", "micro_batch_size")  # what the machine decides where the user does not
 
 
 @dataclass
@@ -49,8 +54,11 @@ class RunConfig:
         """Flat, by name: all fields of our own, and those of `TrainingArguments` that differ from the defaults."""
         settings = asdict(self.data) | asdict(self.model) | asdict(self.gloss)
         shown = {*TrainingConfig.__annotations__, "learning_rate", "seed"} - self.training.left_open
+        flags = {"bf16", "fp16"}  # `precision` says it
         for field in fields(TrainingConfig):
             value = getattr(self.training, field.name)
+            if field.name in flags:
+                continue
             if field.name in shown or (field.name not in self.training.left_open and value != field.default):
                 settings[field.name] = getattr(value, "value", value)
         return settings
@@ -76,6 +84,8 @@ def run_training(
     console = console or Console(quiet=True)
     directory = config.directory
     directory.check(overwrite=overwrite, resume=resume)
+    if resume:
+        _keep_decisions(config.training, directory)
     splits = read_splits(
         data=config.data.data,
         train=config.data.train,
@@ -90,15 +100,44 @@ def run_training(
     encoder = load_encoder(config.model.encoder)
     pooling = encoder.pooling if config.model.pooling == "auto" else config.model.pooling
     set_seed(config.training.seed)
-    model = build_classifier(encoder, names, head=config.model.head, pooling=pooling)
+    model = build_classifier(
+        encoder,
+        names,
+        head=config.model.head,
+        pooling=pooling,
+        attn_implementation=config.model.attn_implementation,
+    )
     if config.model.lora_rank:
         add_adapters(model, config.model.lora_rank)
-    trainer = _trainer(config, model, encoder, pooling, splits, labels)
+    cache = config.data.token_cache(lambda line: _say(console, line))
+
+    def tokens(split: str) -> Dataset:
+        return encode(getattr(splits, split), encoder.tokenizer, config.model.max_length, labels[split], cache)
+
+    scored = {"validation": tokens("validation")}
+    train = tokens("train")
+    trainer = _trainer(config, model, encoder, pooling, train, scored["validation"], console)
     _train(trainer, directory, config, overwrite=overwrite, resume=resume, console=console)
     if config.model.lora_rank:
         merge_adapters(model)
+    trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # scores are those of the saved model, in float32
     _save_model(directory, model, encoder, pooling, config.model.max_length)
-    return _score(trainer, directory, config, splits, names, labels, encoder)
+    if splits.test is not None:
+        scored["test"] = tokens("test")
+    most = config.training.per_device_eval_batch_size
+    answers = {
+        split: answer(model, documents, encoder.tokenizer, pooling=pooling, most=most)
+        for split, documents in scored.items()
+    }
+    return _score(directory, splits, names, labels, answers)
+
+
+def _keep_decisions(training: TrainingConfig, directory: RunDirectory) -> None:
+    """What the machine decided when the run began is not decided again."""
+    decided = directory.saved_config()
+    for name in DECISIONS:
+        if getattr(training, name) == "auto":
+            setattr(training, name, str(decided.get(name, "auto")))
 
 
 def _label(splits: Splits, console: Console) -> tuple[list[str], dict[str, list[int]]]:
@@ -117,17 +156,18 @@ def _trainer(
     model: Classifier,
     encoder: Encoder,
     pooling: str,
-    splits: Splits,
-    labels: dict[str, list[int]],
+    train: Dataset,
+    validation: Dataset,
+    console: Console,
 ) -> GraphLossTrainer:
-    max_length = config.model.max_length
     trainer = GraphLossTrainer(
         model,
         config.training,
         gloss=config.gloss,
         pooling=pooling,
-        train_dataset=encode(splits.train, encoder.tokenizer, max_length, labels["train"]),
-        eval_dataset=encode(splits.validation, encoder.tokenizer, max_length, labels["validation"]),
+        say=lambda line: _say(console, line),
+        train_dataset=train,
+        eval_dataset=validation,
         processing_class=encoder.tokenizer,
     )
     trainer.remove_callback(PrinterCallback)
@@ -168,27 +208,23 @@ def _save_model(directory: RunDirectory, model: Classifier, encoder: Encoder, po
     encoder.tokenizer.model_max_length = max_length
     encoder.tokenizer.save_pretrained(partial)
     write_modules(partial, pooling=pooling, dimension=encoder.config.hidden_size, max_length=max_length)
+    shutil.rmtree(directory.model, ignore_errors=True)  # of a run that was cut off after this, and resumed
     partial.replace(directory.model)
 
 
 def _score(
-    trainer: GraphLossTrainer,
     directory: RunDirectory,
-    config: RunConfig,
     splits: Splits,
     names: list[str],
     labels: dict[str, list[int]],
-    encoder: Encoder,
+    answers: dict[str, Answers],
 ) -> dict[str, Any]:
     metrics: dict[str, Any] = {}
     tables = []
-    for split, documents in (("validation", splits.validation), ("test", splits.test)):
-        if documents is None:
-            continue
-        encoded = encode(documents, encoder.tokenizer, config.model.max_length, labels[split])
-        probabilities = softmax(np.asarray(trainer.predict(encoded).predictions))
+    for split, answered in answers.items():
+        probabilities = softmax(answered.logits.numpy())
         metrics[split] = classification_metrics(probabilities, np.asarray(labels[split]))
-        tables.append(_predictions(split, documents, probabilities, names))
+        tables.append(_predictions(split, getattr(splits, split), probabilities, names))
     partial = directory.predictions.with_suffix(".partial")
     pyarrow.parquet.write_table(pyarrow.concat_tables(tables), partial)
     partial.replace(directory.predictions)

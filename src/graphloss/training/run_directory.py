@@ -67,6 +67,10 @@ class RunDirectory:
         """The model, as transformers and sentence-transformers load it."""
         return self.path / "model"
 
+    def saved_config(self) -> dict[str, Any]:
+        """The settings that the run was started with; empty where there are none."""
+        return yaml.safe_load(self.config.read_text(encoding="utf-8")) if self.config.exists() else {}
+
     def checkpoints(self) -> list[Path]:
         """Checkpoints of training, the latest first."""
         found = [path for path in self.path.glob("checkpoint-*") if path.name.split("-")[1].isdecimal()]

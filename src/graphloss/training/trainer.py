@@ -1,26 +1,51 @@
 """The trainer: one encoder pass a step, its embeddings to the graph and its logits to cross-entropy."""
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import TorchDynamoPlugin
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import DataCollatorWithPadding, EarlyStoppingCallback, EvalPrediction, Trainer
+from torch.utils.data import DataLoader
+from transformers import (
+    DataCollatorWithPadding,
+    EarlyStoppingCallback,
+    EvalPrediction,
+    PreTrainedTokenizerBase,
+    Trainer,
+)
+from transformers.trainer_utils import EvalLoopOutput
+from transformers.utils import enable_tf32, is_torch_tf32_available
 
+from graphloss.data.batching import ClassAwareBatches
+from graphloss.errors import InputError
 from graphloss.evaluation.metrics import classification_metrics, softmax
+from graphloss.evaluation.silhouette import macro_silhouette
+from graphloss.graph.bandwidth import bandwidth_sqrt
 from graphloss.models.classifier import Classifier
 from graphloss.models.encoder import usual_pooling
-from graphloss.models.pooling import HiddenStates, pool
+from graphloss.models.forward import Answers, answer
+from graphloss.models.packing import PackedEncoder, takes_packed_sequences
+from graphloss.models.parts import budget_of
+from graphloss.models.pooling import HiddenStates, encoder_of, pool
 from graphloss.training.config import GLossConfig, TrainingConfig
-from graphloss.training.splitting import split_by_length
+from graphloss.training.gradient_cache import Passed, pass_in_parts
+from graphloss.training.hardware import fitting_micro_batch
 
 GRAPH_LOSS_STATE = "graph_loss.pt"
+logger = logging.getLogger(__name__)
 
 
 class NonFiniteLoss(RuntimeError):
     """Training stopped because the loss was not a finite number; says the step and the likely cause."""
+
+
+class OutOfMemory(RuntimeError):
+    """A micro batch did not fit into memory; says which document, its length, and what to set."""
 
 
 class GraphLossTrainer(Trainer):
@@ -29,17 +54,22 @@ class GraphLossTrainer(Trainer):
     Args:
         model: any classifier of transformers over a `base_model`, also wrapped by peft.
         args: the settings of training.
+        processing_class: the tokenizer of the encoder.
         gloss: the settings of the graph loss.
         pooling: "first", "mean" or "last", what the graph sees of the last hidden state; where not given, "last" for
             decoders, else "first".
+        say: told, in one line each, what the user should know of how the run is done; by default it is logged.
         others: as in `transformers.Trainer`. The training data set holds input_ids, attention_mask and labels, -100
             for documents without a label.
 
-    The graph spans a batch of one device; accumulating gradients does not make it larger. Its memory, if any, is
+    The graph spans a batch of one device; accumulating gradients does not make it larger, while
+    `per_device_train_batch_size` does, in the memory of `micro_batch_size`. The memory of the graph loss, if any, is
     emptied when an epoch begins, lest a document meets its own label. Checkpoints hold the state of the graph loss.
+    What `precision` and `micro_batch_size` leave to the machine is decided once and written into `args`.
 
     Raises:
         NonFiniteLoss: from `train`, where a loss or a weight stops being finite.
+        OutOfMemory: from `train`, where a micro batch does not fit into memory.
 
     Source: Sharma, Agarwal & Kumar (2025), the integrated set-up.
     """
@@ -51,25 +81,44 @@ class GraphLossTrainer(Trainer):
         model: Classifier,
         args: TrainingConfig,
         *,
+        processing_class: PreTrainedTokenizerBase,
         gloss: GLossConfig | None = None,
         pooling: str | None = None,
+        say: Callable[[str], None] = logger.warning,
         **others: Any,
     ) -> None:
         self.gloss = gloss or GLossConfig()
+        self.say = say
+        args.settle_precision(say)
+        if args.tf32 is None and is_torch_tf32_available() and self.gloss.transition == "row":
+            enable_tf32(True)  # the graph stays out of it, but for the gradients of the dense transitions
         self.pooling = pooling or usual_pooling(model.config)
         self.num_labels = int(model.config.num_labels or 0)
-        tokenizer = others.get("processing_class")
-        if tokenizer is not None:
-            others.setdefault("data_collator", DataCollatorWithPadding(tokenizer))
+        self.classifier = model
+        self.tokenizer = processing_class
+        self.budget = budget_of(args.device)
+        others.setdefault("data_collator", DataCollatorWithPadding(processing_class))
         others.setdefault("compute_metrics", _metrics)
-        super().__init__(model=model, args=args, **others)
+        super().__init__(model=model, args=args, processing_class=processing_class, **others)
         self.label_names = ["labels"]
         self.model_accepts_loss_kwargs = False
         self.loss_is_scaled_for_ga = False  # a mean over the batch, whose graph is its own
         self.class_weights = self._class_weights()
         self.graph_loss = self.gloss.build(self.num_labels, class_weights=self.class_weights, seed=args.seed)
         self.graph_loss.to(args.device)
+        if args.torch_compile:
+            self._compile(encoder_of(model))
+        if takes_packed_sequences(model):
+            PackedEncoder(model)
         self.hidden_states = HiddenStates(model)
+        if args.gradient_accumulation_steps > 1 and args.loss == "gloss":
+            say(
+                "note: gradient_accumulation_steps adds up gradients of small graphs; for one large graph raise "
+                "per_device_train_batch_size, in the memory of micro_batch_size"
+            )
+        if args.micro_batch_size == "auto" and self.train_dataset is not None:
+            args.micro_batch_size = str(self._fitting_micro_batch())
+        self.embeddings: Tensor | None = None
         self._epoch = 0
         self._losses: list[dict[str, Tensor]] = []
         self._graph_share: Tensor | None = None
@@ -128,6 +177,69 @@ class GraphLossTrainer(Trainer):
         self._check_weights()
         return super().evaluate(*arguments, **settings)
 
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """One pass over the documents, in parts of like length, in the precision of the run.
+
+        Its logits are scored, its embeddings, which `embeddings` keeps, are measured: their macro-silhouette, and the
+        kernel width that the rule "sqrt" gives for them.
+        """
+        tokens: Any = dataloader.dataset
+        answers = self.answer(tokens)
+        self.embeddings = answers.embeddings
+        logits, metrics = answers.logits.numpy(), {"bandwidth_sqrt": float(bandwidth_sqrt(answers.embeddings))}
+        labels = None
+        if "labels" in tokens.column_names:
+            labels = np.asarray(tokens["labels"])
+            metrics |= self.compute_metrics(EvalPrediction(logits, labels)) if self.compute_metrics else {}
+            metrics["loss"] = float(self._cross_entropy(answers.logits, torch.from_numpy(labels)))
+            metrics["macro_silhouette"] = macro_silhouette(answers.embeddings.numpy(), labels, seed=self.args.seed)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items() if np.isfinite(value)}
+        return EvalLoopOutput(logits, labels, metrics, len(logits))
+
+    def answer(self, tokens: Any) -> Answers:
+        """Logits and embeddings of tokenized documents, in the precision of the run and without gradient."""
+        with self.accelerator.autocast():
+            most = self.args.per_device_eval_batch_size
+            return answer(self.classifier, tokens, self.tokenizer, pooling=self.pooling, most=most)
+
+    def get_train_dataloader(self) -> DataLoader:
+        """As in `transformers.Trainer`; with class-aware batches where they are asked for."""
+        if not self.args.documents_per_class:
+            return super().get_train_dataloader()
+        if self.args.world_size > 1:  # accelerate would leave out batches that are smaller than others
+            raise InputError("--documents_per_class works in one process; leave it out, or train on one device")
+        tokens = self._remove_unused_columns(self.train_dataset, description="training")
+        batches = ClassAwareBatches(
+            list(tokens["labels"]),
+            self._train_batch_size,
+            documents_per_class=self.args.documents_per_class,
+            seed=self.args.data_seed if self.args.data_seed is not None else self.args.seed,
+        )
+        loader = DataLoader(
+            tokens,
+            batch_sampler=batches,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        return self.accelerator.prepare(loader)
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """As in `transformers.Trainer`; says what to set where memory is not enough."""
+        try:
+            return super().training_step(model, inputs, num_items_in_batch)
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise OutOfMemory(self._too_large(inputs)) from error
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         self._check_weights()
         super()._save_checkpoint(model, trial)
@@ -144,15 +256,66 @@ class GraphLossTrainer(Trainer):
             self.graph_loss.load_state_dict(saved["state"])
 
     def _forward(self, model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Logits (B, C), embeddings (B, d) and last hidden states of a batch, from one pass over each document."""
-        rows, logits, embeddings, hidden_states = [], [], [], []
-        for part, tensors in split_by_length(inputs, self.args.length_splits):
-            rows.append(part)
-            logits.append(model(**tensors).logits)
-            hidden_states.append(self.hidden_states.take())
-            embeddings.append(pool(hidden_states[-1], tensors["attention_mask"], self.pooling))
-        back = torch.cat(rows).argsort()
-        return torch.cat(logits)[back], torch.cat(embeddings)[back], hidden_states
+        """Logits (B, C), embeddings (B, d), and the last hidden states of the documents that are held in memory."""
+        return pass_in_parts(
+            lambda tensors: self._pass(model, tensors),
+            inputs,
+            self.budget,
+            int(self.args.micro_batch_size),
+        )
+
+    def _pass(self, model: nn.Module, tensors: dict[str, Tensor]) -> Passed:
+        logits = model(**tensors).logits
+        hidden_states = self.hidden_states.take()
+        return Passed(logits, pool(hidden_states, tensors["attention_mask"], self.pooling), hidden_states)
+
+    def _compile(self, encoder: nn.Module) -> None:
+        """Compile the encoder alone, for any shape: heads, poolings and the graph stay outside, and so do hooks."""
+        self.accelerator.state.dynamo_plugin = TorchDynamoPlugin(backend="no")  # it would compile the whole, by shape
+        encoder.forward = torch.compile(
+            encoder.forward,
+            backend=self.args.torch_compile_backend or "inductor",
+            mode=self.args.torch_compile_mode,
+            dynamic=True,
+        )
+
+    def _fitting_micro_batch(self) -> int:
+        tensors = self._prepare_inputs(self.data_collator([self._longest_document()]))
+        tensors.pop("labels", None)
+        model, training = self.classifier, self.classifier.training
+        model.train()
+        with self.accelerator.autocast(), torch.random.fork_rng():  # dropout goes on as if nothing had been
+            found = fitting_micro_batch(
+                lambda: self._pass(model, tensors), model, self.args.device, self._train_batch_size
+            )
+        model.train(training)
+        return found
+
+    def _longest_document(self) -> dict[str, Any]:
+        tokens = self._remove_unused_columns(self.train_dataset, description="training")
+        return tokens[int(np.argmax([len(row) for row in tokens["input_ids"]]))]
+
+    def _too_large(self, inputs: dict[str, Tensor]) -> str:
+        step, size = self.state.global_step + 1, int(self.args.micro_batch_size)
+        if size > 1:
+            return (
+                f"step {step}: {size} documents do not fit into memory at once; set --micro_batch_size {size // 2}, "
+                "which changes no result"
+            )
+        lengths = inputs["attention_mask"].sum(dim=1)
+        row = int(lengths.argmax())
+        ids = inputs["input_ids"][row][inputs["attention_mask"][row].bool()].tolist()
+        start = self.tokenizer.decode(ids[:16], skip_special_tokens=True)
+        return (
+            f"step {step}: a document of {len(ids)} tokens does not fit into memory even alone (training row "
+            f"{self._row_of(ids)}, {start!r} ...); lower --max_length, or set --activation_checkpointing or "
+            "--lora_rank"
+        )
+
+    def _row_of(self, ids: list[int]) -> int:
+        """The row of the training documents, from 1, that has these token ids."""
+        rows: Any = self.train_dataset
+        return next((row for row, found in enumerate(rows["input_ids"], 1) if list(found) == ids), 0)
 
     def _graph_loss_of(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         epoch = int(self.state.epoch or 0)
@@ -188,7 +351,8 @@ class GraphLossTrainer(Trainer):
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         if (labels == -100).all():
             return logits.float().sum() * 0.0
-        return functional.cross_entropy(logits.float(), labels, weight=self.class_weights)
+        weight = None if self.class_weights is None else self.class_weights.to(logits.device)
+        return functional.cross_entropy(logits.float(), labels, weight=weight)
 
     def _check_finite(self, parts: dict[str, Tensor]) -> None:
         """Before the graph is built: of finite embeddings its loss is finite."""
@@ -211,6 +375,10 @@ class GraphLossTrainer(Trainer):
 
     def _remedy(self) -> str:
         return "lower --learning_rate" + (", or train without --fp16" if self.args.fp16 else "")
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _metrics(prediction: EvalPrediction) -> dict[str, float | int]:
