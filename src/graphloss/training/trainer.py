@@ -27,6 +27,7 @@ from graphloss.evaluation.metrics import classification_metrics, softmax
 from graphloss.evaluation.silhouette import macro_silhouette
 from graphloss.graph.bandwidth import bandwidth_sqrt
 from graphloss.models.classifier import Classifier
+from graphloss.models.dropout import quicken_dropout
 from graphloss.models.encoder import usual_pooling
 from graphloss.models.forward import Answers, answer
 from graphloss.models.packing import PackedEncoder, takes_packed_sequences
@@ -108,6 +109,8 @@ class GraphLossTrainer(Trainer):
         self.graph_loss.to(args.device)
         if args.torch_compile:
             self._compile(encoder_of(model))
+        elif args.device.type == "cpu":
+            quicken_dropout(model)
         if takes_packed_sequences(model):
             PackedEncoder(model)
         self.hidden_states = HiddenStates(model)
