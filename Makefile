@@ -26,6 +26,10 @@ benchmarks: $(VENV)/.installed-dev
 	$(PIP) --editable ".[benchmarks]"
 	$(BIN)/python benchmarks/graph_loss.py
 	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/recipe.py
+	$(BIN)/python benchmarks/batch.py --state runs/batch.json
+	$(BIN)/python benchmarks/epoch.py --state runs/epoch.json
+	$(BIN)/python benchmarks/tables.py
 
 clean:
 	rm -rf $(VENV)

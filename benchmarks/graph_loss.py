@@ -22,7 +22,9 @@ from torch import Tensor
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import report  # noqa: E402
 from benchmarks.step import share_of_a_step  # noqa: E402
+from benchmarks.steps import resident  # noqa: E402
 from benchmarks.tables import TIMED  # noqa: E402
 from benchmarks.timing import median_times, seconds  # noqa: E402
 from graphloss import GLoss  # noqa: E402
@@ -87,11 +89,6 @@ def probe(size: int) -> dict[str, float]:
     return found
 
 
-def resident(field: str) -> int:
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field)]
-    return int(line.split()[1]) * 1024
-
-
 def probe_elsewhere(size: int) -> dict[str, float]:
     """As `probe`, in a process of its own whose freed memory goes back to the system at once.
 
@@ -146,14 +143,8 @@ def table(rows: dict[int, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def draw(rows: dict[int, dict[str, float]], path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
-    matplotlib.rcParams |= {"svg.hashsalt": "graphloss", "font.family": "sans-serif", "svg.fonttype": "none"}
-    figure, axes = pyplot.subplots(figsize=(7, 4))
+def draw(rows: dict[int, dict[str, float]]) -> None:
+    figure, axes = report.new_figure()
     for name, text in TIMED.items():
         sizes = [size for size, row in rows.items() if name in row]
         style = {"gloss": {"linewidth": 2.5, "color": "black"}, "products": {"linestyle": ":", "color": "black"}}
@@ -162,8 +153,7 @@ def draw(rows: dict[int, dict[str, float]], path: Path) -> None:
     axes.set_xticks(list(rows), [f"{size:,}" for size in rows], rotation=30)
     axes.minorticks_off()
     axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
+    report.save_figure(figure, "graph-loss")
 
 
 def main() -> None:
@@ -212,7 +202,7 @@ def main() -> None:
             ROOT / "results" / f"{name}.json", results | {"environment": describe_environment(0, options.device)}
         )
         if options.device == "cpu":
-            draw(rows, ROOT / "docs" / "graph-loss.svg")
+            draw(rows)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,10 @@
 
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 START, END = "<!-- {name}: made by benchmarks/tables.py -->", "<!-- /{name} -->"
@@ -15,9 +18,23 @@ TIMED = {
     "batch_all": "BatchAllTripletLoss",
 }
 LOSSES = {"ce": "cross-entropy", "gloss": "G-Loss + cross-entropy"}
+STEP_PARTS = {
+    "forward": "forward pass, graph included",
+    "backward": "backward pass, graph included",
+    "optimizer": "clipping and optimizer",
+    "step": "whole step",
+    "cross_entropy": "step of cross-entropy alone",
+}
+LOSS_TERMS = {
+    "gloss": "GLoss",
+    "supcon": "SupConLoss",
+    "batch_all": "BatchAllTripletLoss",
+    "cosine": "cosine of all pairs, squared error",
+}
+NOT_MEASURED = "Not measured on this hardware yet."
 
 
-def result(name: str) -> list | dict:
+def result(name: str) -> Any:
     return json.loads((ROOT / "results" / f"{name}.json").read_text())
 
 
@@ -63,19 +80,129 @@ def bounds_table() -> str:
     return "\n".join(lines)
 
 
-def step_table() -> str:
-    figures = result("step")
-    step = figures["training_step"]
-    return "\n".join(
-        [
-            "| two CPU cores, medians of repetitions in turn | ms | share |",
-            "|---|---|---|",
-            f"| cross-entropy step of MiniLM on {step['texts']}, batch 128 | {1e3 * step['step']:.0f} | 1 |",
-            f"| the same, embedded in parts of like length | {1e3 * step['split_step']:.0f} | {figures['split']:.2f} |",
-            f"| GLoss beside it | {1e3 * step['graph']:.1f} | {figures['share']:.4f} |",
-            f"| GLoss with a memory of 8,192 | {1e3 * step['memory']:.1f} | {figures['memory']:.4f} |",
-        ]
+def measured(name: str) -> dict[str, Any] | None:
+    """A result that was held against its bounds; None where there is none yet."""
+    path = ROOT / "results" / f"{name}.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    return found if "bounds" in found else None
+
+
+def performance(name: str, rows: Callable[[dict[str, Any]], list[str]]) -> str:
+    """The rows of a result, what was promised, the hardware and, where there is one, the figure."""
+    found = measured(name)
+    if found is None:
+        return NOT_MEASURED
+    lines = [*rows(found), "", "| promised | measured | bound | |", "|---|---|---|---|"]
+    for entry in found["bounds"]:
+        side = "at least" if entry["at_least"] else "at most"
+        met = "met" if entry["met"] else "missed"
+        lines.append(f"| {entry['text']} | {entry['value']:.3g} | {side} {entry['bound']:.3g} | {met} |")
+    lines += ["", hardware(found["environment"])]
+    if (ROOT / "docs" / f"{name}.svg").exists():
+        lines += ["", f"![The figures of this table]({name}.svg)"]
+    return "\n".join(lines)
+
+
+def hardware(environment: dict[str, Any]) -> str:
+    device = environment["device"] if environment["device"] != "cpu" else environment["processor"]
+    versions = environment["versions"]
+    return (
+        f"{device}, {environment['cores']} cores; torch {versions['torch']}, transformers {versions['transformers']}."
     )
+
+
+def recipe_rows(found: dict[str, Any]) -> list[str]:
+    lines = [
+        "| one step of 128 documents, ms | tokens | tokens of the recipe | released recipe | ours, float32 "
+        "| times as fast | ours, bf16 | times as fast |",
+        "|---" * 8 + "|",
+    ]
+    for data, row in found["rows"].items():
+        cells = [f"{milliseconds(row[name])} | {row['recipe'] / row[name]:.1f}" for name in ("float32", "bf16")]
+        tokens = f"{row['tokens']:,} | {row['recipe_tokens']:,}"
+        lines.append(f"| {data} | {tokens} | {milliseconds(row['recipe'])} | {' | '.join(cells)} |")
+    return [*lines, "", f"Documents: {', '.join(row['texts'] for row in found['rows'].values())}."]
+
+
+def step_rows(found: dict[str, Any]) -> list[str]:
+    rows, terms = found["rows"], found["terms"]
+    fastest = min(row["cross_entropy"] for row in rows.values())
+    lines = [f"| one step of 128 documents, ms | {' | '.join(rows)} |", "|---" * (len(rows) + 1) + "|"]
+    for part, text in STEP_PARTS.items():
+        lines.append(f"| {text} | {' | '.join(milliseconds(row[part]) for row in rows.values())} |")
+    rates = [f"{row['rate'] / 1e9:,.0f}" for row in rows.values()]
+    shares = [f"{100 * row['rate_share']:.0f}" for row in rows.values()]
+    lines += [
+        f"| 10⁹ floating-point operations a second | {' | '.join(rates)} |",
+        f"| % of the rate of a matrix product | {' | '.join(shares)} |",
+        "",
+        f"Documents: {found['texts']}; {found['tokens']:,} tokens, {found['computed_tokens']:,} with padding.",
+        "",
+        "| forward and backward pass of a loss alone | ms | share of the fastest step of cross-entropy |",
+        "|---|---|---|",
+    ]
+    for name, text in LOSS_TERMS.items():
+        lines.append(f"| {text} | {1e3 * terms[name]:.2f} | {terms[name] / fastest:.5f} |")
+    return lines
+
+
+def batch_rows(found: dict[str, Any]) -> list[str]:
+    micro = found["micro_batch_size"]
+    lines = [
+        f"| documents in the batch | {micro} at once: ms a document | peak memory, GB | all at once: ms a document "
+        "| peak memory, GB | largest difference of a gradient | from |",
+        "|---" * 7 + "|",
+    ]
+    for size in sorted({*found["cached"], *found["plain"], *found["gradients"]}, key=int):
+        cells = []
+        for kind in ("cached", "plain"):
+            cost = found[kind].get(size)
+            cells += [f"{1e3 * cost['seconds']:.1f}", f"{cost['peak_bytes'] / 1e9:.2f}"] if cost else ["", ""]
+        compared = found["gradients"].get(size)
+        if compared:
+            other = "one pass" if compared["other"] == int(size) else f"passes over {compared['other']:,}"
+            cells += [f"{compared['difference']:.1e}", other]
+        else:
+            cells += ["", ""]
+        lines.append(f"| {int(size):,} | {' | '.join(cells)} |")
+    turns = found["turns"]
+    lines += [
+        "",
+        f"Documents: {found['texts']}. In turn, on the same ones: {1e3 * turns['cached']:.1f} ms a document in batches "
+        f"of {found['large']:,}, {micro} at once, and {1e3 * turns['plain']:.1f} ms in batches of {micro}.",
+    ]
+    return lines
+
+
+def epoch_rows(found: dict[str, Any]) -> list[str]:
+    epoch, starts, evaluation = found["epoch"], found["starts"], found["evaluation"]
+    lines = ["| one epoch on MR, whole process | seconds | times cross-entropy |", "|---|---|---|"]
+    for loss, text in LOSSES.items():
+        lines.append(f"| {text} | {epoch[loss]:.1f} | {epoch[loss] / epoch['ce']:.3f} |")
+    lines += ["", "| until the first step, seconds | first start | second start | share |", "|---|---|---|---|"]
+    for data, row in starts.items():
+        lines.append(f"| {data} | {row['first']:.1f} | {row['second']:.1f} | {row['share']:.2f} |")
+    lines += [
+        "",
+        f"| answers for {found['documents']:,} test documents of MR | seconds | share |",
+        "|---|---|---|",
+        f"| plain loop, padded to 128 tokens, float32 | {evaluation['plain']:.1f} | 1 |",
+    ]
+    for precision in (name for name in evaluation if name != "plain"):
+        share = evaluation[precision] / evaluation["plain"]
+        lines.append(f"| ours, {precision} | {evaluation[precision]:.1f} | {share:.3f} |")
+    return [*lines, "", f"Documents: {found['texts']}."]
+
+
+def profile_table() -> str:
+    found = measured("step")
+    if found is None:
+        return NOT_MEASURED
+    profile = found["profile"]
+    lines = [f"| operation of torch, {profile['precision']} | % of a step |", "|---|---|"]
+    for name, share in profile["shares"].items():
+        lines.append(f"| `{name}` | {100 * share:.1f} |")
+    return "\n".join(lines)
 
 
 def demo_table() -> str:
@@ -87,10 +214,15 @@ def demo_table() -> str:
 
 TABLES = {
     "mr": mr_table,
-    "step": step_table,
     "demo": demo_table,
+    "profile": profile_table,
     "graph-loss": graph_loss_table,
     "bounds": bounds_table,
+    **{
+        name + device: partial(performance, name + device, rows)
+        for name, rows in (("recipe", recipe_rows), ("step", step_rows), ("batch", batch_rows), ("epoch", epoch_rows))
+        for device in ("", "_cuda")
+    },
 }
 
 
@@ -106,7 +238,7 @@ def filled(text: str) -> str:
 
 def main() -> int:
     stale = []
-    for name in ("README.md", "docs/results.md", "docs/log.md"):
+    for name in ("README.md", "docs/results.md", "docs/performance.md", "docs/log.md"):
         path = ROOT / name
         text = path.read_text()
         if filled(text) != text:

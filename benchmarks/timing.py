@@ -30,10 +30,29 @@ def median_times(tasks: dict[str, Callable[[], object]], rounds: int, block: int
     return {name: statistics.median(values) for name, values in times.items()}
 
 
+def median_parts(tasks: dict[str, Callable[[], dict[str, float]]], rounds: int) -> dict[str, dict[str, float]]:
+    """Median seconds of each part of each task.
+
+    Args:
+        tasks: each returns the seconds of its parts, by name.
+        rounds: turns of each task; a first one is not counted.
+    """
+    turns = [{name: task() for name, task in tasks.items()} for _ in range(rounds + 1)][1:]
+    return {
+        name: {part: statistics.median(turn[name][part] for turn in turns) for part in parts}
+        for name, parts in turns[0].items()
+    }
+
+
 def seconds(task: Callable[[], object]) -> float:
     """How long a task takes, its work on a CUDA device included."""
-    start = time.perf_counter()
+    start = clock()
     task()
+    return clock() - start
+
+
+def clock() -> float:
+    """Seconds since some moment, when a CUDA device has done what it was given."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return time.perf_counter()

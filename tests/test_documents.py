@@ -54,6 +54,8 @@ def test_flags_in_the_documents_exist(capsys: pytest.CaptureFixture[str]) -> Non
     from graphloss.cli.main import VERBS, main
 
     known = {"--check", "--help", "--version"}
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        known |= set(re.findall(r'add_argument\("(--\w+)"', path.read_text()))
     for verb in VERBS:
         with pytest.raises(SystemExit):
             main([verb, "--help"])

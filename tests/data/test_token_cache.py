@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from graphloss.data.documents import Documents
-from graphloss.data.token_cache import TokenCache, cache_key, usual_cache_folder
+from graphloss.data.token_cache import TokenCache, usual_cache_folder
 from graphloss.data.tokens import encode
 from graphloss.models.encoder import load_encoder
 from tests.conftest import sentences
@@ -19,8 +19,8 @@ def notes() -> list[str]:
 
 
 @pytest.fixture
-def cache(tmp_path: Path, notes: list[str]) -> TokenCache:
-    return TokenCache(tmp_path / "cache", notes.append)
+def cache(tmp_path: Path, encoders: dict[str, Path], notes: list[str]) -> TokenCache:
+    return TokenCache(tmp_path / "cache", load_encoder(str(encoders["bert"])).tokenizer, notes.append)
 
 
 def tokenize(folder: Path, cache: TokenCache | None, documents: Documents = DOCUMENTS, max_length: int = 16) -> dict:
@@ -43,22 +43,26 @@ def test_labels_come_beside_the_cache(encoders: dict[str, Path], cache: TokenCac
         assert encode(DOCUMENTS, tokenizer, 16, labels, cache)["labels"][:] == labels
 
 
-def test_the_key_is_of_texts_tokenizer_and_length(encoders: dict[str, Path]) -> None:
-    bert, llama = (load_encoder(str(encoders[name])).tokenizer for name in ("bert", "llama"))
+def test_the_key_is_of_texts_tokenizer_and_length(encoders: dict[str, Path], tmp_path: Path) -> None:
+    bert, llama = (
+        TokenCache(tmp_path, load_encoder(str(encoders[name])).tokenizer, pytest.fail) for name in ("bert", "llama")
+    )
     texts = DOCUMENTS.texts
-    pairs = [
-        (DOCUMENTS, bert, 16),
-        (DOCUMENTS, bert, 17),
-        (DOCUMENTS, llama, 16),
-        (Documents(texts[1:]), bert, 16),
-        (Documents(["".join(texts[:2]), "", *texts[2:]]), bert, 16),
-        (Documents(texts, text_pairs=texts), bert, 16),
-        (Documents([*texts, *texts]), bert, 16),
+    keys = [
+        bert.key(DOCUMENTS, 16),
+        bert.key(DOCUMENTS, 17),
+        llama.key(DOCUMENTS, 16),
+        bert.key(Documents(texts[1:]), 16),
+        bert.key(Documents(["".join(texts[:2]), "", *texts[2:]]), 16),
+        bert.key(Documents(texts, text_pairs=texts), 16),
+        bert.key(Documents([*texts, *texts]), 16),
     ]
-    assert len({cache_key(*each) for each in pairs}) == len(pairs)
-    before = cache_key(DOCUMENTS, bert, 16)
-    bert(["a b c"], truncation=True, max_length=3, padding="max_length")  # leaves its settings in the tokenizer
-    assert cache_key(DOCUMENTS, bert, 16) == before
+    assert len(set(keys)) == len(keys)
+    used = load_encoder(str(encoders["bert"])).tokenizer
+    used(["a b c"], truncation=True, max_length=3, padding="max_length")  # leaves its settings in the tokenizer
+    assert TokenCache(tmp_path, used, pytest.fail).key(DOCUMENTS, 16) == keys[0]
+    used.add_tokens(["comets"])
+    assert TokenCache(tmp_path, used, pytest.fail).key(DOCUMENTS, 16) != keys[0]
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "rubbish", "fewer rows"])
@@ -87,7 +91,7 @@ def test_a_folder_that_cannot_be_written_is_done_without(
     encoders: dict[str, Path], tmp_path: Path, notes: list[str]
 ) -> None:
     (tmp_path / "file").write_text("")
-    cache = TokenCache(tmp_path / "file" / "below", notes.append)
+    cache = TokenCache(tmp_path / "file" / "below", load_encoder(str(encoders["bert"])).tokenizer, notes.append)
     assert tokenize(encoders["bert"], cache) == tokenize(encoders["bert"], None)
     assert len(notes) == 1
     assert "cannot be written" in notes[0]

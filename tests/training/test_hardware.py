@@ -15,8 +15,8 @@ from graphloss.cli.main import main
 from graphloss.errors import InputError
 from graphloss.models.parts import Budget
 from graphloss.training import hardware
+from graphloss.training.failures import OutOfMemory
 from graphloss.training.hardware import bf16_speedup, fitting_micro_batch, saved_bytes, settle_precision
-from graphloss.training.trainer import OutOfMemory
 from tests.training.test_trainer import SMALL, first_batch, make
 
 CPU = torch.device("cpu")

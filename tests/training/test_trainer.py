@@ -19,7 +19,7 @@ from graphloss.models.classifier import LinearHeadClassifier, build_classifier, 
 from graphloss.models.encoder import load_encoder
 from graphloss.models.parts import Budget, parts_by_length
 from graphloss.models.pooling import pool
-from graphloss.training.trainer import NonFiniteLoss
+from graphloss.training.failures import NonFiniteLoss
 from tests.conftest import sentences
 
 ARCHITECTURES = ["bert", "roberta", "distilbert", "modernbert", "llama"]

@@ -7,9 +7,9 @@ from rich.console import Console
 from graphloss.cli.arguments import Parser
 from graphloss.cli.quiet import quiet_libraries
 from graphloss.training.config import DataConfig, GLossConfig, ModelConfig, TrainingConfig
+from graphloss.training.failures import NonFiniteLoss, OutOfMemory
 from graphloss.training.run import RunConfig, run_training
 from graphloss.training.run_directory import RunDirectory
-from graphloss.training.trainer import NonFiniteLoss, OutOfMemory
 
 
 def run(arguments: list[str]) -> int:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow
@@ -26,11 +27,23 @@ class TokenCache:
 
     Attributes:
         folder: where they lie; made when first needed.
+        tokenizer: whose ids they are; not to be changed afterwards.
         say: told, in one line, where the folder cannot be used or an entry is broken.
     """
 
     folder: Path
+    tokenizer: PreTrainedTokenizerBase
     say: Callable[[str], None]
+
+    def key(self, documents: Documents, max_length: int) -> str:
+        """What the token ids depend on: the texts, the tokenizer, the length they are cut at, the libraries."""
+        digest = hashlib.sha256()
+        header = json.dumps([self._state, max_length, len(documents)])
+        for text in itertools.chain([header], documents.texts, documents.text_pairs or []):
+            content = text.encode("utf-8", "surrogatepass")
+            digest.update(len(content).to_bytes(8, "little"))
+            digest.update(content)
+        return digest.hexdigest()
 
     def read(self, key: str, rows: int) -> pyarrow.Table | None:
         """The table under a key, or None where there is none that is whole and has that many rows."""
@@ -61,6 +74,17 @@ class TokenCache:
         except OSError as error:
             self.say(f"note: tokens are not kept, {self.folder} cannot be written ({error.strerror or error})")
 
+    @cached_property
+    def _state(self) -> str:
+        """All that the tokenizer is, but for how it was last told to cut and pad."""
+        tokenizer, versions = self.tokenizer, [transformers.__version__, tokenizers.__version__]
+        header = [versions, type(tokenizer).__name__, tokenizer.model_input_names, tokenizer.truncation_side]
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            return json.dumps([header, tokenizer.get_vocab(), str(tokenizer.special_tokens_map)], sort_keys=True)
+        state = json.loads(backend.to_str())
+        return json.dumps([header, {name: state[name] for name in state if name not in ("truncation", "padding")}])
+
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.parquet"
 
@@ -77,25 +101,3 @@ def usual_cache_folder() -> Path:
     """The folder that the variable GRAPHLOSS_CACHE names, else the user's folder for caches."""
     given = os.environ.get(CACHE_VARIABLE)
     return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "graphloss"
-
-
-def cache_key(documents: Documents, tokenizer: PreTrainedTokenizerBase, max_length: int) -> str:
-    """What the token ids depend on: the texts, the tokenizer, the length they are cut at, the libraries."""
-    digest = hashlib.sha256()
-    versions = [transformers.__version__, tokenizers.__version__]
-    header = [versions, type(tokenizer).__name__, _state(tokenizer), max_length, len(documents)]
-    for text in itertools.chain([json.dumps(header)], documents.texts, documents.text_pairs or []):
-        content = text.encode("utf-8", "surrogatepass")
-        digest.update(len(content).to_bytes(8, "little"))
-        digest.update(content)
-    return digest.hexdigest()
-
-
-def _state(tokenizer: PreTrainedTokenizerBase) -> str:
-    """All that a tokenizer is, but for how it was last told to cut and pad."""
-    names = [tokenizer.model_input_names, tokenizer.padding_side, tokenizer.truncation_side]
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        return json.dumps([names, tokenizer.get_vocab(), str(tokenizer.special_tokens_map)], sort_keys=True)
-    state = json.loads(backend.to_str())
-    return json.dumps([names, {name: state[name] for name in state if name not in ("truncation", "padding")}])

@@ -5,7 +5,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from graphloss.data.documents import Documents
-from graphloss.data.token_cache import TokenCache, cache_key
+from graphloss.data.token_cache import TokenCache
 
 
 def encode(
@@ -22,14 +22,14 @@ def encode(
         tokenizer: of the encoder.
         max_length: in tokens, special ones included.
         labels: n positions of labels, -100 for none.
-        cache: where token ids are kept; None to tokenize anew.
+        cache: where token ids of this tokenizer are kept; None to tokenize anew.
 
     Returns:
         A data set with n rows of input_ids, attention_mask, what else the tokenizer gives, and labels.
     """
     table = None
     if cache is not None:
-        key = cache_key(documents, tokenizer, max_length)
+        key = cache.key(documents, max_length)
         table = cache.read(key, rows=len(documents))
     if table is None:
         encoded = tokenizer(documents.texts, documents.text_pairs, truncation=True, max_length=max_length)

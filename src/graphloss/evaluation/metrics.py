@@ -2,7 +2,6 @@
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 
 def classification_metrics(
@@ -18,6 +17,8 @@ def classification_metrics(
         accuracy; macro_f1, the mean of the F1 of the classes that occur among labels or predictions, as scikit-learn
         takes it; nll, the mean negative log-likelihood in nats; n, the number of documents scored.
     """
+    from sklearn.metrics import accuracy_score, f1_score, log_loss  # not before: a run should start without it
+
     known = labels != -100
     probabilities, labels = probabilities[known], labels[known]
     if len(labels) == 0:

@@ -2,7 +2,6 @@
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.metrics import silhouette_samples
 
 SAMPLE = 2_000
 
@@ -20,6 +19,8 @@ def macro_silhouette(embeddings: Float[np.ndarray, "n d"], labels: Int[np.ndarra
 
     Source: Rousseeuw (1987); its mean over classes is what the paper stops standalone training on.
     """
+    from sklearn.metrics import silhouette_samples  # when first asked for: training should not wait for it
+
     rows = np.flatnonzero(labels >= 0)
     if len(rows) > SAMPLE:
         rows = np.sort(np.random.default_rng(seed).choice(rows, SAMPLE, replace=False))

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import TrainingArguments
+from transformers import PreTrainedTokenizerBase, TrainingArguments
 
 from graphloss.data.files import Columns
 from graphloss.data.token_cache import TokenCache, usual_cache_folder
@@ -51,15 +51,17 @@ class DataConfig:
         "else the user's folder for caches.",
     )
 
-    def token_cache(self, say: Callable[[str], None]) -> TokenCache | None:
+    def token_cache(self, tokenizer: PreTrainedTokenizerBase, say: Callable[[str], None]) -> TokenCache | None:
         """Where token ids are kept; None where they are not to be.
 
         Args:
+            tokenizer: whose ids they are.
             say: told, in one line, where the folder cannot be used.
         """
         if self.cache_dir == "none":
             return None
-        return TokenCache(usual_cache_folder() if self.cache_dir == "auto" else Path(self.cache_dir), say)
+        folder = usual_cache_folder() if self.cache_dir == "auto" else Path(self.cache_dir)
+        return TokenCache(folder, tokenizer, say)
 
     @property
     def columns(self) -> Columns:

@@ -109,7 +109,7 @@ def run_training(
     )
     if config.model.lora_rank:
         add_adapters(model, config.model.lora_rank)
-    cache = config.data.token_cache(lambda line: _say(console, line))
+    cache = config.data.token_cache(encoder.tokenizer, lambda line: _say(console, line))
 
     def tokens(split: str) -> Dataset:
         return encode(getattr(splits, split), encoder.tokenizer, config.model.max_length, labels[split], cache)

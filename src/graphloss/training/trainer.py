@@ -34,19 +34,12 @@ from graphloss.models.packing import PackedEncoder, takes_packed_sequences
 from graphloss.models.parts import budget_of
 from graphloss.models.pooling import HiddenStates, encoder_of, pool
 from graphloss.training.config import GLossConfig, TrainingConfig
+from graphloss.training.failures import check_finite, check_weights, is_out_of_memory, out_of_memory
 from graphloss.training.gradient_cache import Passed, pass_in_parts
 from graphloss.training.hardware import fitting_micro_batch
 
 GRAPH_LOSS_STATE = "graph_loss.pt"
 logger = logging.getLogger(__name__)
-
-
-class NonFiniteLoss(RuntimeError):
-    """Training stopped because the loss was not a finite number; says the step and the likely cause."""
-
-
-class OutOfMemory(RuntimeError):
-    """A micro batch did not fit into memory; says which document, its length, and what to set."""
 
 
 class GraphLossTrainer(Trainer):
@@ -69,8 +62,7 @@ class GraphLossTrainer(Trainer):
     What `precision` and `micro_batch_size` leave to the machine is decided once and written into `args`.
 
     Raises:
-        NonFiniteLoss: from `train`, where a loss or a weight stops being finite.
-        OutOfMemory: from `train`, where a micro batch does not fit into memory.
+        NonFiniteLoss, OutOfMemory: of `training.failures`, from `train`.
 
     Source: Sharma, Agarwal & Kumar (2025), the integrated set-up.
     """
@@ -138,7 +130,8 @@ class GraphLossTrainer(Trainer):
         )
         loss = self._cross_entropy(logits, labels)
         if model.training:
-            self._check_finite({"ce_loss": loss, "embeddings": embeddings})
+            step = self.state.global_step + 1
+            check_finite({"ce_loss": loss, "embeddings": embeddings}, step, fp16=self.args.fp16)
             parts = {"ce_loss": loss}
             if self.args.loss == "gloss":
                 parts |= {"graph_loss": self._graph_loss_of(embeddings, labels)}
@@ -239,9 +232,12 @@ class GraphLossTrainer(Trainer):
         try:
             return super().training_step(model, inputs, num_items_in_batch)
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
-            raise OutOfMemory(self._too_large(inputs)) from error
+            step, micro = self.state.global_step + 1, int(self.args.micro_batch_size)
+            raise out_of_memory(
+                inputs, self.train_dataset, self.tokenizer, step=step, micro_batch_size=micro
+            ) from error
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         self._check_weights()
@@ -298,28 +294,6 @@ class GraphLossTrainer(Trainer):
         tokens = self._remove_unused_columns(self.train_dataset, description="training")
         return tokens[int(np.argmax([len(row) for row in tokens["input_ids"]]))]
 
-    def _too_large(self, inputs: dict[str, Tensor]) -> str:
-        step, size = self.state.global_step + 1, int(self.args.micro_batch_size)
-        if size > 1:
-            return (
-                f"step {step}: {size} documents do not fit into memory at once; set --micro_batch_size {size // 2}, "
-                "which changes no result"
-            )
-        lengths = inputs["attention_mask"].sum(dim=1)
-        row = int(lengths.argmax())
-        ids = inputs["input_ids"][row][inputs["attention_mask"][row].bool()].tolist()
-        start = self.tokenizer.decode(ids[:16], skip_special_tokens=True)
-        return (
-            f"step {step}: a document of {len(ids)} tokens does not fit into memory even alone (training row "
-            f"{self._row_of(ids)}, {start!r} ...); lower --max_length, or set --activation_checkpointing or "
-            "--lora_rank"
-        )
-
-    def _row_of(self, ids: list[int]) -> int:
-        """The row of the training documents, from 1, that has these token ids."""
-        rows: Any = self.train_dataset
-        return next((row for row, found in enumerate(rows["input_ids"], 1) if list(found) == ids), 0)
-
     def _graph_loss_of(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         epoch = int(self.state.epoch or 0)
         if epoch != self._epoch:
@@ -357,31 +331,8 @@ class GraphLossTrainer(Trainer):
         weight = None if self.class_weights is None else self.class_weights.to(logits.device)
         return functional.cross_entropy(logits.float(), labels, weight=weight)
 
-    def _check_finite(self, parts: dict[str, Tensor]) -> None:
-        """Before the graph is built: of finite embeddings its loss is finite."""
-        if torch.stack([torch.isfinite(part).all() for part in parts.values()]).all():
-            return
-        wrong = [name for name, part in parts.items() if not torch.isfinite(part).all()]
-        raise NonFiniteLoss(
-            f"step {self.state.global_step + 1}: the loss is not finite, because of {' and '.join(wrong)}; "
-            + self._remedy()
-        )
-
     def _check_weights(self) -> None:
-        assert self.model is not None
-        for name, weight in self.model.named_parameters():
-            if not torch.isfinite(weight).all():
-                raise NonFiniteLoss(
-                    f"step {self.state.global_step}: weight {name} is not finite, after a gradient that was not; "
-                    + self._remedy()
-                )
-
-    def _remedy(self) -> str:
-        return "lower --learning_rate" + (", or train without --fp16" if self.args.fp16 else "")
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+        check_weights(self.classifier, self.state.global_step, fp16=self.args.fp16)
 
 
 def _metrics(prediction: EvalPrediction) -> dict[str, float | int]:
