@@ -124,6 +124,19 @@ def recipe_rows(found: dict[str, Any]) -> list[str]:
     return [*lines, "", f"Documents: {', '.join(row['texts'] for row in found['rows'].values())}."]
 
 
+def speed_table() -> str:
+    """The table of the README."""
+    found = measured("recipe")
+    if found is None:
+        return NOT_MEASURED
+    rows = found["rows"]
+    lines = ["| times as fast as the released recipe | " + " | ".join(rows) + " |", "|---" * (len(rows) + 1) + "|"]
+    for precision in ("bf16", "float32"):
+        cells = [f"{row['recipe'] / row[precision]:.1f}" for row in rows.values()]
+        lines.append(f"| a step of G-Loss, {precision} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def step_rows(found: dict[str, Any]) -> list[str]:
     rows, terms = found["rows"], found["terms"]
     fastest = min(row["cross_entropy"] for row in rows.values())
@@ -216,6 +229,7 @@ TABLES = {
     "mr": mr_table,
     "demo": demo_table,
     "profile": profile_table,
+    "speed": speed_table,
     "graph-loss": graph_loss_table,
     "bounds": bounds_table,
     **{

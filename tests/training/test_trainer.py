@@ -24,7 +24,7 @@ from tests.conftest import sentences
 
 ARCHITECTURES = ["bert", "roberta", "distilbert", "modernbert", "llama"]
 NAMES = ["food", "space", "sports"]
-USUAL = {"per_device_train_batch_size": 8, "precision": "float32"}
+USUAL = {"per_device_train_batch_size": 8, "precision": "float32", "use_cpu": True}
 SMALL = Budget(tokens=40, overhead=0)  # splits a batch of eight
 
 
@@ -38,7 +38,7 @@ def make(folder: Path, output: Path, *, head: str = "stock", documents: int = 24
     given = {"say": settings.pop("say")} if "say" in settings else {}
     texts, labels = sentences(documents)
     tokens = encode(Documents(texts), encoder.tokenizer, 32, [NAMES.index(label) for label in labels])
-    args = TrainingConfig(output_dir=str(output), use_cpu=True, **USUAL | settings)
+    args = TrainingConfig(output_dir=str(output), **USUAL | settings)
     return GraphLossTrainer(
         model,
         args,
@@ -270,7 +270,7 @@ def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
     args = TrainingConfig(output_dir=str(tmp_path))
     assert (args.per_device_train_batch_size, args.num_train_epochs, args.patience) == (128, 8, 3)
     assert (args.learning_rate, args.warmup_steps, args.lr_scheduler_type) == (5e-5, 0.1, "linear")
-    assert args.optim.startswith("adamw")
+    assert args.optim == "adamw_torch_fused"
     gloss = GLossConfig()
     assert (gloss.graph_weight, gloss.labelled_fraction, gloss.bandwidth, gloss.transition) == (0.3, 0.7, "sqrt", "row")
     json.dumps(args.to_dict())

@@ -17,6 +17,7 @@ from graphloss.graph.attention import SOLVERS
 from graphloss.graph.masking import MASKINGS
 from graphloss.graph.propagation import OBJECTIVES
 from graphloss.losses.gloss import GLoss, check_bandwidth
+from graphloss.training.distributed import agreed
 from graphloss.training.hardware import PRECISIONS, settle_precision
 
 
@@ -238,7 +239,8 @@ class TrainingConfig(TrainingArguments):
         Args:
             say: told, in one line, where the device lacks what was asked for.
         """
-        self.precision = settle_precision(self.precision, self.device, say)
+        device = self.device  # asking for it sets up the processes
+        self.precision = agreed(lambda: settle_precision(self.precision, device, say))
         self.bf16, self.fp16 = self.precision == "bf16", self.precision == "fp16"
         self.mixed_precision = {"float32": "no"}.get(self.precision, self.precision)
 

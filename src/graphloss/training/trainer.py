@@ -34,6 +34,7 @@ from graphloss.models.packing import PackedEncoder, takes_packed_sequences
 from graphloss.models.parts import budget_of
 from graphloss.models.pooling import HiddenStates, encoder_of, pool
 from graphloss.training.config import GLossConfig, TrainingConfig
+from graphloss.training.distributed import agreed
 from graphloss.training.failures import check_finite, check_weights, is_out_of_memory, out_of_memory
 from graphloss.training.gradient_cache import Passed, pass_in_parts
 from graphloss.training.hardware import fitting_micro_batch
@@ -112,7 +113,7 @@ class GraphLossTrainer(Trainer):
                 "per_device_train_batch_size, in the memory of micro_batch_size"
             )
         if args.micro_batch_size == "auto" and self.train_dataset is not None:
-            args.micro_batch_size = str(self._fitting_micro_batch())
+            args.micro_batch_size = str(agreed(self._fitting_micro_batch))
         self.embeddings: Tensor | None = None
         self._epoch = 0
         self._losses: list[dict[str, Tensor]] = []
