@@ -229,3 +229,13 @@ def test_the_other_verbs(
     printed = capsys.readouterr()
     assert message in printed.err + printed.out
     assert "Traceback" not in printed.err
+
+
+def test_a_cache_that_cannot_be_written_is_said_once(
+    tmp_path: Path, encoders: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    given = [*good("--max_steps", "1", "--use_cpu")(tmp_path), "--encoder", str(encoders["bert"])]
+    run = ["--cache_dir", str(tmp_path / "file" / "below"), "--output_dir", str(tmp_path / "out")]
+    assert main(["train", *given, *run]) == 0
+    assert capsys.readouterr().out.count("tokens are not kept") == 1

@@ -1,5 +1,6 @@
 """A run, from files to a run directory."""
 
+import functools
 import shutil
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -109,7 +110,8 @@ def run_training(
     )
     if config.model.lora_rank:
         add_adapters(model, config.model.lora_rank)
-    cache = config.data.token_cache(encoder.tokenizer, lambda line: _say(console, line))
+    say = functools.cache(lambda line: _say(console, line))  # each line once, however many splits it is true of
+    cache = config.data.token_cache(encoder.tokenizer, say)
 
     def tokens(split: str) -> Dataset:
         return encode(getattr(splits, split), encoder.tokenizer, config.model.max_length, labels[split], cache)
