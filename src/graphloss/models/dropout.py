@@ -1,7 +1,7 @@
 """Dropout that a CPU draws fast.
 
 On a CPU torch draws each entry of a mask by a number of its own, on one core, which is a large part of a training step
-of a small encoder. Here one 64-bit number makes four decisions; docs/log.md has the measurements. Masks come from
+of a small encoder. Here one 64-bit number makes four decisions; docs/log.md says what else was tried. Masks come from
 torch's own generator, so that what is computed again draws them again.
 """
 

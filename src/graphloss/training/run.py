@@ -55,11 +55,10 @@ class RunConfig:
         """Flat, by name: all fields of our own, and those of `TrainingArguments` that differ from the defaults."""
         settings = asdict(self.data) | asdict(self.model) | asdict(self.gloss)
         shown = {*TrainingConfig.__annotations__, "learning_rate", "seed"} - self.training.left_open
-        flags = {"bf16", "fp16"}  # `precision` says it
         for field in fields(TrainingConfig):
+            if field.name in ("bf16", "fp16"):
+                continue  # `precision` says it
             value = getattr(self.training, field.name)
-            if field.name in flags:
-                continue
             if field.name in shown or (field.name not in self.training.left_open and value != field.default):
                 settings[field.name] = getattr(value, "value", value)
         return settings
