@@ -12,13 +12,13 @@ import pytest
 import yaml
 from transformers import TrainerCallback, pipeline
 
+from graphloss import run as run_module
 from graphloss.cli.main import VERBS, main
 from graphloss.data.files import read_documents
 from graphloss.inference.classifier import TrainedClassifier
-from graphloss.training import run as run_module
 
 Train = Callable[..., Path]
-FILES = {"config.yaml", "environment.json", "history.jsonl", "metrics.json", "model", "predictions.parquet"}
+FILES = {"config.yaml", "environment.json", "history.jsonl", "index", "metrics.json", "model", "predictions.parquet"}
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ def test_unlabelled_documents_single_classes_and_text_pairs(
     assert sum(entry["unlabelled"] for entry in steps) > 0
     names = TrainedClassifier.load(run).names
     assert names == ["food", "oddity", "space", "sports"]
-    assert json.loads((run / "metrics.json").read_text()).keys() == {"validation"}
+    assert json.loads((run / "metrics.json").read_text()).keys() == {"validation", "graph", "floor"}
 
 
 def test_help_answers_at_once_and_imports_no_torch() -> None:

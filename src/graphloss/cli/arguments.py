@@ -123,6 +123,16 @@ class Parser(HfArgumentParser):
         return converted
 
 
+def add_reading(parser: Parser) -> None:
+    """The flags of how documents are embedded."""
+    parser.add_argument("--batch_size", type=int, default=64, help="Texts embedded at once.")
+    parser.add_argument(
+        "--stride",
+        type=int,
+        help="Read long texts whole: in windows that share this many tokens, whose answers are averaged.",
+    )
+
+
 class _Formatter(HelpFormatter):
     """Two columns, defaults at the end, percent signs as they are."""
 

@@ -3,6 +3,7 @@
 import shutil
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -14,37 +15,34 @@ from graphloss.data.documents import label_names
 from graphloss.data.splits import Splits
 from graphloss.data.writing import write_table
 from graphloss.errors import InputError
-from graphloss.inference.nearest_mean import nearest_mean_scores
-from graphloss.models.encoder import load_encoder
-from graphloss.training.config import DataConfig, GLossConfig, ModelConfig, TrainingConfig
-from graphloss.training.run import RunConfig, run_training
+from graphloss.run import RunConfig, run_training
+from graphloss.training.config import DataConfig, GLossConfig, GraphConfig, ModelConfig, TrainingConfig
 from graphloss.training.run_directory import write_json
 
 MAX_LENGTH = 64
-LOSSES = {"ce": "cross-entropy", "gloss": "G-Loss + cross-entropy"}
+RUNS = {"frozen": "encoder as it was, linear head", "ce": "cross-entropy", "gloss": "G-Loss + cross-entropy"}
 
 
 def run(arguments: list[str]) -> int:
-    """Make a data set of docstrings, train with both losses from the same start, and print what came out."""
+    """Make a data set of docstrings, train on it with and without the encoder, and print what came out."""
     (flags,) = _parser().parse(arguments)
     console = Console(highlight=False, quiet=flags.quiet)
     folder = Path(flags.output_dir)
     if folder.exists() and not flags.overwrite:
         raise InputError(f"{folder} exists; name another --output_dir or give --overwrite")
     quiet_libraries()
-    encoder = load_encoder(flags.encoder)
     console.print("reading the docstrings of what is installed ...")
     splits = docstring_splits(training=flags.labels_per_class)
     console.print(f"{len(label_names(splits.train))} packages: {', '.join(label_names(splits.train))}", soft_wrap=True)
-    for name in ("data", *LOSSES):
+    for name in ("data", *RUNS):
         shutil.rmtree(folder / name, ignore_errors=True)
     _write(splits, folder / "data")
-    assert splits.test is not None
-    floor = nearest_mean_scores(splits.train, splits.test, encoder, max_length=MAX_LENGTH)
-    scores = {"untouched encoder, nearest class mean": floor}
-    for loss, name in LOSSES.items():
-        console.print(f"\ntraining with {name}", soft_wrap=True)
-        scores[name] = _train(loss, folder, flags, console)
+    scores = {}
+    for key, name in RUNS.items():
+        console.print(f"\ntraining: {name}", soft_wrap=True)
+        metrics = _train(key, folder, flags, console)
+        scores[name] = metrics["test"]
+        scores[f"{name}, with the graph"] = metrics["graph"]["test"]
     write_json(folder / "scores.json", scores)
     _show(scores, folder, console)
     return 0
@@ -56,14 +54,16 @@ def _write(splits: Splits, folder: Path) -> None:
         write_table(folder / f"{name}.parquet", {"text": documents.texts, "label": documents.labels})
 
 
-def _train(loss: str, folder: Path, flags: Namespace, console: Console) -> dict[str, float | int]:
+def _train(key: str, folder: Path, flags: Namespace, console: Console) -> dict[str, Any]:
     config = RunConfig(
         data=DataConfig(data=str(folder / "data")),
         model=ModelConfig(encoder=flags.encoder, head="linear", max_length=MAX_LENGTH),
         gloss=GLossConfig(),
+        graph=GraphConfig(floor=False),
         training=TrainingConfig(
-            output_dir=str(folder / loss),
-            loss=loss,
+            output_dir=str(folder / key),
+            setup="frozen" if key == "frozen" else "integrated",
+            loss="ce" if key == "frozen" else key,
             seed=flags.seed,
             max_steps=flags.steps,
             per_device_train_batch_size=64,
@@ -71,7 +71,7 @@ def _train(loss: str, folder: Path, flags: Namespace, console: Console) -> dict[
             patience=0,
         ),
     )
-    return run_training(config, console=console)["test"]
+    return run_training(config, console=console)
 
 
 def _show(scores: dict[str, dict[str, float | int]], folder: Path, console: Console) -> None:
@@ -85,16 +85,20 @@ def _show(scores: dict[str, dict[str, float | int]], folder: Path, console: Cons
     documents = next(iter(scores.values()))["n"]
     half_width = 196 * max(value["accuracy"] * (1 - value["accuracy"]) / documents for value in scores.values()) ** 0.5
     console.print(f"{documents} test documents, one seed: ±{half_width:.1f} points of accuracy are chance (95 %).")
-    for loss, name in LOSSES.items():
-        console.print(f"{name}: {folder / loss}", soft_wrap=True)
+    for key, name in RUNS.items():
+        console.print(f"{name}: {folder / key}", soft_wrap=True)
     texts = folder / "data" / "test.parquet"
     console.print(
-        f"try: graphloss predict --model {folder / 'gloss'} --input {texts} --output predictions.csv", soft_wrap=True
+        f"try: graphloss predict --graph --model {folder / 'gloss'} --input {texts} --output predictions.csv",
+        soft_wrap=True,
     )
 
 
 def _parser() -> Parser:
-    parser = Parser("demo", description="See cross-entropy and G-Loss side by side on docstrings; needs no download.")
+    parser = Parser(
+        "demo",
+        description="See a frozen encoder, cross-entropy and G-Loss side by side on docstrings; needs no download.",
+    )
     parser.add_argument("--output_dir", default="graphloss-demo", help="Folder for the data and both runs.")
     parser.add_argument(
         "--encoder", default="minilm", help="minilm, a folder with a saved model, or a name on the hub."

@@ -7,7 +7,9 @@ VERBS = {
     "train": "train a classifier on labelled texts and score it",
     "evaluate": "score a trained classifier on labelled texts",
     "predict": "label the texts of a file with a trained classifier",
-    "demo": "see cross-entropy and G-Loss side by side, in minutes, with no download",
+    "explain": "show the training documents whose labels a text received, and their shares",
+    "audit": "rank labelled texts by how strongly their neighbours contradict the label",
+    "demo": "see a frozen encoder, cross-entropy and G-Loss side by side, in minutes, with no download",
 }
 USAGE = """usage: graphloss VERB [options]
 

@@ -1,6 +1,12 @@
-"""What other libraries print while they work."""
+"""What is printed while work is done."""
 
 import os
+import sys
+
+
+def note(line: str) -> None:
+    """A line for the user beside the output of a command."""
+    print(line, file=sys.stderr)
 
 
 def quiet_libraries() -> None:

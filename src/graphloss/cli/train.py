@@ -6,9 +6,9 @@ from rich.console import Console
 
 from graphloss.cli.arguments import Parser
 from graphloss.cli.quiet import quiet_libraries
-from graphloss.training.config import DataConfig, GLossConfig, ModelConfig, TrainingConfig
+from graphloss.run import RunConfig, run_training
+from graphloss.training.config import DataConfig, GLossConfig, GraphConfig, ModelConfig, TrainingConfig
 from graphloss.training.failures import NonFiniteLoss, OutOfMemory
-from graphloss.training.run import RunConfig, run_training
 from graphloss.training.run_directory import RunDirectory
 
 
@@ -44,7 +44,7 @@ def run(arguments: list[str]) -> int:
 def _parser() -> Parser:
     parser = Parser(
         "train",
-        (DataConfig, ModelConfig, GLossConfig, TrainingConfig),
+        (DataConfig, ModelConfig, GLossConfig, GraphConfig, TrainingConfig),
         description="Train a classifier on labelled texts. Every option can also stand in the YAML file of --config.",
     )
     parser.add_argument(
@@ -73,15 +73,22 @@ def _kept(directory: RunDirectory) -> str:
 
 
 def _summarize(directory: RunDirectory, metrics: dict, console: Console) -> None:
-    for split, scores in metrics.items():
-        line = f"{split}: accuracy {scores['accuracy']:.4f}, macro-F1 {scores['macro_f1']:.4f}, {scores['n']} documents"
-        console.print(line, markup=False)
+    sets = {"head": metrics, "with the graph": metrics.get("graph"), "floor": metrics.get("floor")}
+    for split in (split for split in ("validation", "test") if split in metrics):
+        for name, scores in sets.items():
+            if scores is not None:
+                line = f"accuracy {scores[split]['accuracy']:.4f}, macro-F1 {scores[split]['macro_f1']:.4f}"
+                console.print(f"{split}, {name}: {line}, {scores[split]['n']} documents", markup=False)
+    if "graph" in metrics and metrics["graph"]["weight"] == 0.0:
+        console.print("the graph has weight 0 in predictions: on validation documents it did not help the head")
     for path, purpose in (
         (directory.model, "the model, for graphloss, transformers and sentence-transformers"),
+        (directory.index, "the training documents, for predict --graph and explain"),
         (directory.metrics, "scores"),
         (directory.predictions, "predictions for the validation and test documents"),
         (directory.history, "losses and scores by step"),
         (directory.config, "settings, to repeat the run with train --config"),
         (directory.environment, "versions and hardware"),
     ):
-        console.print(f"  {path}  {purpose}", markup=False, soft_wrap=True)
+        if path.exists():
+            console.print(f"  {path}  {purpose}", markup=False, soft_wrap=True)

@@ -59,7 +59,7 @@ def read_splits(
     if data is not None:
         if validation or test:
             raise InputError("--validation and --test go with --train; --data brings its own splits")
-        found = _read_data(data, columns, allow_unlabelled)
+        found = read_all(data, columns, allow_unlabelled=allow_unlabelled)
     else:
         paths = {"train": train, "validation": validation, "test": test}
         found = {
@@ -91,7 +91,12 @@ def cut_validation(documents: Documents, fraction: float, seed: int) -> tuple[Do
     return documents.take(kept), documents.take(sorted(held_out))
 
 
-def _read_data(data: str, columns: Columns, allow_unlabelled: bool) -> dict[str, Documents]:
+def read_all(data: str, columns: Columns, *, allow_unlabelled: bool = False) -> dict[str, Documents]:
+    """The documents of a folder, a benchmark or a data set on the hub, by split; see `read_splits`.
+
+    Raises:
+        InputError: for everything that is wrong with them; there is always a split "train".
+    """
     if Path(data).is_dir():
         return _read_folder(Path(data), columns, allow_unlabelled)
     if Path(data).is_file():

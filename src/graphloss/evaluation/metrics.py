@@ -37,3 +37,12 @@ def softmax(logits: Float[np.ndarray, "n C"]) -> Float[np.ndarray, "n C"]:
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     exponentials = np.exp(shifted)
     return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def separation(inside: Float[np.ndarray, " n"], outside: Float[np.ndarray, " m"]) -> float:
+    """How well a score tells documents of the known classes from others: the probability that one of the former has
+    the higher score (AUROC); 0.5 is chance."""
+    from sklearn.metrics import roc_auc_score  # when first asked for: a run should start without it
+
+    known = np.concatenate([np.ones(len(inside)), np.zeros(len(outside))])
+    return float(roc_auc_score(known, np.concatenate([inside, outside])))

@@ -1,1 +1,1 @@
-"""Trained classifiers and encoders at work on new texts."""
+"""Trained classifiers and their document graph at work on new texts."""

@@ -81,6 +81,12 @@ class ModelConfig:
         "layer on the embedding that the graph sees.",
         ("stock", "linear"),
     )
+    head_start: str = _option(
+        "random",
+        "Weights that a linear head starts from: random, or frozen, those fitted to the encoder as it was, so that "
+        "training starts from its accuracy.",
+        ("random", "frozen"),
+    )
     pooling: str = _option(
         "auto",
         "What the graph sees of the last hidden state: first, mean or last token. auto: what the encoder was made "
@@ -96,6 +102,10 @@ class ModelConfig:
     lora_rank: int = _option(
         0, "Train low-rank adapters of this rank in every linear layer of the encoder; 0 for all weights."
     )
+
+    def __post_init__(self) -> None:
+        if self.head_start == "frozen" and self.head != "linear":
+            raise InputError(f"head_start frozen needs --head linear, got --head {self.head}")
 
 
 @dataclass
@@ -162,6 +172,29 @@ class GLossConfig:
 
 
 @dataclass
+class GraphConfig:
+    """What a run keeps of its training documents, for predictions that ask them, too."""
+
+    index: bool = _option(
+        True,
+        "Keep the training documents in the run: embeddings, words and texts. predict --graph and explain need them.",
+    )
+    index_size: int = _option(0, "Training documents kept at most, drawn at random; 0 for all.")
+    coverage: float = _option(
+        0.9, "Share of the validation documents that predict --graph is to answer; it abstains from the rest."
+    )
+    floor: bool = _option(
+        True, "Also fit a linear head on the encoder as it was, the floor that a fine-tuned run is shown beside."
+    )
+
+    def __post_init__(self) -> None:
+        if self.index_size < 0:
+            raise InputError(f"index_size must not be negative, got {self.index_size}")
+        if not 0.0 < self.coverage <= 1.0:
+            raise InputError(f"coverage must lie above 0 and not above 1, got {self.coverage}")
+
+
+@dataclass
 class TrainingConfig(TrainingArguments):
     """How the classifier is trained: `transformers.TrainingArguments` with other defaults and a few fields more.
 
@@ -176,6 +209,11 @@ class TrainingConfig(TrainingArguments):
     output_dir: str | None = _option(None, "Run directory: where the model, scores and settings go.")
     loss: str = _option(
         "gloss", "Loss: gloss, the graph loss mixed with cross-entropy, or ce, cross-entropy alone.", ("gloss", "ce")
+    )
+    setup: str = _option(
+        "integrated",
+        "integrated: fine-tune the encoder and its head; frozen: leave it as it is and fit a linear head, in a minute.",
+        ("integrated", "frozen"),
     )
     class_weights: str = _option(
         "none", "Weights of the classes in the loss: none, or balanced (inverse to their size).", ("none", "balanced")
@@ -221,6 +259,8 @@ class TrainingConfig(TrainingArguments):
     def __post_init__(self) -> None:
         if self.loss not in ("gloss", "ce"):
             raise InputError(f"loss must be gloss or ce, got {self.loss!r}")
+        if self.setup not in ("integrated", "frozen"):
+            raise InputError(f"setup must be integrated or frozen, got {self.setup!r}")
         self._check_micro_batch_size()
         if not 0 <= self.documents_per_class <= self.per_device_train_batch_size:
             raise InputError(

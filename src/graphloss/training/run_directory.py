@@ -67,6 +67,11 @@ class RunDirectory:
         """The model, as transformers and sentence-transformers load it."""
         return self.path / "model"
 
+    @property
+    def index(self) -> Path:
+        """The training documents and their graph, for predictions that ask them."""
+        return self.path / "index"
+
     def saved_config(self) -> dict[str, Any]:
         """The settings that the run was started with; empty where there are none."""
         return yaml.safe_load(self.config.read_text(encoding="utf-8")) if self.config.exists() else {}
@@ -95,7 +100,8 @@ class RunDirectory:
         """Remove what a run wrote here, and nothing else."""
         for path in (self.config, self.environment, self.history, self.metrics, self.predictions):
             path.unlink(missing_ok=True)
-        shutil.rmtree(self.model, ignore_errors=True)
+        for folder in (self.model, self.index):
+            shutil.rmtree(folder, ignore_errors=True)
         self.remove_checkpoints()
 
     def remove_checkpoints(self) -> None:

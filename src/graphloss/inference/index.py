@@ -1,0 +1,274 @@
+"""The training documents of a run, kept so that new documents can be compared with them."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import psutil
+import pyarrow
+import pyarrow.parquet
+import torch
+from jaxtyping import Float, Int
+from safetensors.torch import load_file, save_file
+from scipy.sparse import csr_matrix
+from torch import Tensor
+
+from graphloss.data.documents import Documents
+from graphloss.data.words import WordVectors
+from graphloss.errors import InputError
+from graphloss.graph.affinity import scale_to_unit
+
+FORMAT = 1
+EXACT = 50_000  # documents; beyond, a new one is compared with its nearest
+NEAREST = 1_000
+TILE = 2_000_000  # similarities at once: more would leave the caches
+
+
+class Views(NamedTuple):
+    """Documents as the two affinities see them.
+
+    Attributes:
+        embeddings: (n, d) float32 of unit length.
+        words: (n, V) float32 TF-IDF vectors of unit length.
+    """
+
+    embeddings: Float[Tensor, "n d"]
+    words: csr_matrix
+
+
+class Similarities(NamedTuple):
+    """Cosines of n documents with labelled ones.
+
+    Attributes:
+        values: (n, N), or (n, k) with their k nearest.
+        documents: (n, k), which these are; None for all N in their order.
+    """
+
+    values: Float[Tensor, "n N"]
+    documents: Int[Tensor, "n N"] | None
+
+
+@dataclass
+class Index:
+    """N labelled documents with what is needed to compare others with them.
+
+    Attributes:
+        embeddings: (N, d) float32 of unit length.
+        words: (N, V) float32 TF-IDF vectors of unit length.
+        labels: (N,) int64 positions in `names`.
+        documents: their texts.
+        names: of the C classes.
+        vectors: that make the TF-IDF vectors of other documents.
+    """
+
+    embeddings: Float[Tensor, "N d"]
+    words: csr_matrix
+    labels: Int[Tensor, " N"]
+    documents: Documents
+    names: list[str]
+    vectors: WordVectors
+
+    @classmethod
+    def build(
+        cls,
+        documents: Documents,
+        labels: list[int],
+        names: list[str],
+        embeddings: Float[Tensor, "n d"],
+        *,
+        most: int = 0,
+        seed: int = 0,
+    ) -> tuple["Index", Int[Tensor, " N"]]:
+        """Index the documents that have a label.
+
+        Args:
+            documents: n training documents.
+            labels: their n classes, -100 for none.
+            names: of the classes.
+            embeddings: (n, d) float, of any length.
+            most: documents kept, drawn at random by `seed`; 0 for all.
+            seed: of the draw.
+
+        Returns:
+            The index, and the row numbers of its documents among the n.
+
+        Raises:
+            InputError: for embeddings that are not finite.
+        """
+        chosen = np.flatnonzero(np.asarray(labels) >= 0)
+        if 0 < most < len(chosen):
+            chosen = np.sort(np.random.default_rng(seed).permutation(chosen)[:most])
+        rows = torch.from_numpy(chosen)
+        kept = documents.take(chosen.tolist())
+        vectors = WordVectors.fit(kept)
+        index = cls(
+            embeddings=unit_embeddings(embeddings[rows]),
+            words=vectors.transform(kept),
+            labels=torch.tensor(labels)[rows],
+            documents=kept,
+            names=names,
+            vectors=vectors,
+        )
+        return index, rows
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def views(self, documents: Documents, embeddings: Float[Tensor, "n d"]) -> Views:
+        """n other documents as the affinities see them, given their embeddings of any length."""
+        return Views(unit_embeddings(embeddings), self.vectors.transform(documents))
+
+    def tiles(self, size: int) -> Iterator[slice]:
+        """Rows of `size` documents, so many at a time that their similarities stay small."""
+        step = max(TILE // len(self), 1)
+        return (slice(start, min(start + step, size)) for start in range(0, size, step))
+
+    def by_embedding(self, views: Views) -> Similarities:
+        """Cosines of the embeddings of a tile of documents with those of the index."""
+        if len(self) <= EXACT:
+            return Similarities(views.embeddings @ self.embeddings.T, None)
+        values, documents = self._nearest.search(views.embeddings.numpy(), NEAREST)
+        found = documents >= 0
+        return Similarities(*map(torch.from_numpy, (np.where(found, values, -np.inf), np.where(found, documents, 0))))
+
+    def by_words(self, views: Views) -> Similarities:
+        """Cosines of the TF-IDF vectors of a tile of documents with those of the index; -inf throughout for a document
+        that shares no term with any."""
+        products = views.words @ self._documents_by_word
+        if len(self) <= EXACT:
+            all_values = torch.from_numpy(products.toarray())
+            all_values[torch.from_numpy(np.diff(products.indptr) == 0)] = -torch.inf
+            return Similarities(all_values, None)
+        values = np.full((products.shape[0], NEAREST), -np.inf, dtype=np.float32)
+        documents = np.zeros((products.shape[0], NEAREST), dtype=np.int64)
+        for row, (start, stop) in enumerate(pairwise(products.indptr)):
+            found = products.data[start:stop]
+            best = np.argpartition(-found, NEAREST)[:NEAREST] if len(found) > NEAREST else np.arange(len(found))
+            values[row, : len(best)] = found[best]
+            documents[row, : len(best)] = products.indices[start:stop][best]
+        return Similarities(torch.from_numpy(values), torch.from_numpy(documents))
+
+    @cached_property
+    def _documents_by_word(self) -> csr_matrix:
+        return self.words.T.tocsr()
+
+    @cached_property
+    def _nearest(self) -> Any:
+        try:
+            import faiss
+        except ImportError:
+            raise InputError(
+                f"an index of {len(self):,} documents needs faiss to find the nearest ones (pip install faiss-cpu); or "
+                f"keep at most {EXACT:,} with --index_size"
+            ) from None
+        points = self.embeddings.numpy()
+        cells = int(4 * len(self) ** 0.5)
+        index: Any = faiss.index_factory(points.shape[1], f"IVF{cells},Flat", faiss.METRIC_INNER_PRODUCT)
+        index.cp.max_points_per_centroid = 64
+        index.train(points)
+        index.add(points)
+        index.nprobe = max(cells // 32, 8)
+        return index
+
+    def save(self, folder: Path, encoder: str) -> None:
+        """Write the index so that the folder appears whole.
+
+        Args:
+            folder: to be replaced where it is there.
+            encoder: fingerprint of the model that made the embeddings.
+        """
+        partial = folder.with_name(folder.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        tensors = {
+            "embeddings": self.embeddings,
+            "labels": self.labels,
+            "word_weights": torch.from_numpy(np.ascontiguousarray(self.vectors.weights)),
+            "data": torch.from_numpy(self.words.data),
+            "indices": torch.from_numpy(self.words.indices.astype(np.int32)),
+            "indptr": torch.from_numpy(self.words.indptr.astype(np.int64)),
+        }
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial / "vectors.safetensors")
+        columns = {"text": self.documents.texts}
+        if self.documents.text_pairs is not None:
+            columns["text_pair"] = self.documents.text_pairs
+        pyarrow.parquet.write_table(pyarrow.table(columns), partial / "documents.parquet")
+        pyarrow.parquet.write_table(pyarrow.table({"term": self.vectors.terms}), partial / "terms.parquet")
+        size = sum(path.stat().st_size for path in partial.iterdir())
+        header = {"format": FORMAT, "encoder": encoder, "documents": len(self), "names": self.names, "bytes": size}
+        (partial / "index.json").write_text(json.dumps(header, indent=2) + "\n")
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.replace(folder)
+
+    @classmethod
+    def load(cls, folder: Path, encoder: str) -> "Index":
+        """Read what `save` wrote.
+
+        Args:
+            folder: of the index.
+            encoder: fingerprint of the model that will embed new documents.
+
+        Raises:
+            InputError: where there is no index, it is of another format or encoder, or it does not fit into memory.
+        """
+        header_file = folder / "index.json"
+        if not header_file.exists():
+            raise InputError(f"{folder.parent} keeps no index of its training documents; train it with --index yes")
+        header = json.loads(header_file.read_text())
+        if header["format"] != FORMAT:
+            raise InputError(
+                f"{folder} is an index of format {header['format']}, this version reads {FORMAT}; train the run again"
+            )
+        if header["encoder"] != encoder:
+            raise InputError(f"{folder} was made with another encoder than the model beside it; train the run again")
+        _check_memory(folder, header)
+        tensors = load_file(folder / "vectors.safetensors")
+        documents = pyarrow.parquet.read_table(folder / "documents.parquet").to_pydict()
+        terms = pyarrow.parquet.read_table(folder / "terms.parquet")["term"].to_pylist()
+        parts = tuple(tensors[name].numpy() for name in ("data", "indices", "indptr"))
+        return cls(
+            embeddings=tensors["embeddings"],
+            words=csr_matrix(parts, shape=(header["documents"], len(terms))),
+            labels=tensors["labels"],
+            documents=Documents(documents["text"], text_pairs=documents.get("text_pair"), source=str(folder)),
+            names=header["names"],
+            vectors=WordVectors(terms, tensors["word_weights"].numpy()),
+        )
+
+
+def unit_embeddings(embeddings: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """Embeddings in float32 and of unit length.
+
+    Raises:
+        InputError: where some are not finite.
+    """
+    try:
+        return scale_to_unit(embeddings.float())
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def fingerprint(model: Path) -> str:
+    """What tells one saved model from another: a digest of its weights."""
+    digest = hashlib.sha256()
+    for file in sorted(model.glob("*.safetensors")):
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _check_memory(folder: Path, header: dict[str, Any]) -> None:
+    needed, free = 2 * header["bytes"], psutil.virtual_memory().available
+    if needed > free:
+        fitting = int(header["documents"] * free / needed)
+        raise InputError(
+            f"{folder} holds {header['documents']:,} documents and takes {needed / 1e9:.1f} GB, of which "
+            f"{free / 1e9:.1f} GB are free; train the run with --index_size {fitting} to keep so many of them"
+        )

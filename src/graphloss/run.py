@@ -1,0 +1,359 @@
+"""A run, from documents to a run directory."""
+
+import functools
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import torch
+from datasets import Dataset
+from rich.console import Console
+from torch import Tensor, nn
+from transformers import PrinterCallback, set_seed
+
+from graphloss.data.documents import Documents, label_ids, label_names, listed, single_labels
+from graphloss.data.splits import Splits, read_splits
+from graphloss.data.tokens import encode
+from graphloss.errors import InputError
+from graphloss.evaluation.metrics import classification_metrics, softmax
+from graphloss.inference.document_graph import DocumentGraph, fit_graph
+from graphloss.inference.index import Index, fingerprint
+from graphloss.models.adapters import add_adapters, merge_adapters
+from graphloss.models.classifier import Classifier, build_classifier, save_classifier
+from graphloss.models.encoder import Encoder, load_encoder
+from graphloss.models.forward import Answers, answer
+from graphloss.models.linear_head import fit_linear_head
+from graphloss.models.sentence_encoder import write_modules
+from graphloss.training.callbacks import History, Report
+from graphloss.training.config import DataConfig, GLossConfig, GraphConfig, ModelConfig, TrainingConfig
+from graphloss.training.run_directory import RunDirectory, describe_environment, write_json, write_yaml
+from graphloss.training.trainer import GraphLossTrainer
+
+DECISIONS = ("precision", "micro_batch_size")  # what the machine decides where the user does not
+
+
+@dataclass
+class RunConfig:
+    """All settings of a run."""
+
+    data: DataConfig
+    model: ModelConfig
+    gloss: GLossConfig
+    graph: GraphConfig
+    training: TrainingConfig
+
+    @property
+    def directory(self) -> RunDirectory:
+        """Where the run goes.
+
+        Raises:
+            InputError: where none was named.
+        """
+        if self.training.output_dir is None or "output_dir" in self.training.left_open:
+            raise InputError("--output_dir is missing; name the folder for the run")
+        return RunDirectory(Path(self.training.output_dir))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Flat, by name: all fields of our own, and those of `TrainingArguments` that differ from the defaults."""
+        settings = asdict(self.data) | asdict(self.model) | asdict(self.gloss) | asdict(self.graph)
+        shown = {*TrainingConfig.__annotations__, "learning_rate", "seed"} - self.training.left_open
+        for field in fields(TrainingConfig):
+            if field.name in ("bf16", "fp16"):
+                continue  # `precision` says it
+            value = getattr(self.training, field.name)
+            if field.name in shown or (field.name not in self.training.left_open and value != field.default):
+                settings[field.name] = getattr(value, "value", value)
+        return settings
+
+
+class Trained(NamedTuple):
+    """A classifier and what the graph needs of it.
+
+    Attributes:
+        model: the classifier.
+        train: its answers for the training documents, where they are needed.
+        left_out: (n, C) logits of the training documents by heads that were fitted without them, where the encoder has
+            not seen their labels either.
+    """
+
+    model: Classifier
+    train: Answers | None
+    left_out: Tensor | None = None
+
+
+def run_training(
+    config: RunConfig,
+    splits: Splits | None = None,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Train a classifier and write its run directory.
+
+    Args:
+        config: the settings; `config.training.output_dir` names the directory.
+        splits: the documents, where they do not come from what `config.data` names.
+        overwrite: remove a run that is there first.
+        resume: go on from the last checkpoint there.
+        console: for progress; None for silence.
+
+    Returns:
+        What metrics.json holds: scores of "validation" and, if there are test documents, "test"; under "graph", those
+        with the document graph; under "floor", those of a linear head on the encoder as it was.
+
+    Raises:
+        InputError: for wrong input, before anything is written.
+    """
+    console = console or Console(quiet=True)
+    config.directory.check(overwrite=overwrite, resume=resume)
+    if resume:
+        _keep_decisions(config)
+    run = _Run.prepare(config, splits or _read(config), console)
+    if config.training.setup == "frozen":
+        config.model.head = "linear"
+        run.open(overwrite=overwrite)
+        trained = run.frozen
+    else:
+        trained = run.fine_tune(overwrite=overwrite, resume=resume)
+    run.save_model(trained.model)
+    return run.finish(trained)
+
+
+@dataclass(eq=False)
+class _Run:
+    """The documents of a run, and the steps from them to the run directory."""
+
+    config: RunConfig
+    splits: Splits
+    names: list[str]
+    labels: dict[str, list[int]]
+    encoder: Encoder
+    pooling: str
+    console: Console
+
+    @classmethod
+    def prepare(cls, config: RunConfig, splits: Splits, console: Console) -> "_Run":
+        names, labels = _label(splits, console)
+        encoder = load_encoder(config.model.encoder)
+        pooling = encoder.pooling if config.model.pooling == "auto" else config.model.pooling
+        return cls(config, splits, names, labels, encoder, pooling, console)
+
+    def open(self, *, overwrite: bool, resume: bool = False) -> list[Path]:
+        """Write the settings into the run directory; gives the checkpoints there, where they are to be gone on from."""
+        directory, training = self.config.directory, self.config.training
+        if overwrite:
+            directory.clear()
+        checkpoints = directory.checkpoints() if resume else []
+        if resume and not checkpoints:
+            self.say(f"{directory.path} holds no checkpoint; starting over")
+            directory.history.unlink(missing_ok=True)
+        directory.path.mkdir(parents=True, exist_ok=True)
+        write_yaml(directory.config, self.config.to_dict())
+        write_json(directory.environment, describe_environment(training.seed, str(training.device)))
+        return checkpoints
+
+    @functools.cached_property
+    def frozen(self) -> Trained:
+        """A linear head on the encoder as it was published, with its answers for the training documents."""
+        self.say("fitting a linear head to the encoder as it was")
+        model = self._build("linear")
+        self.config.training.settle_precision(self.say)
+        nn.Module.to(model, self.config.training.device)
+        train = self._training_answer(model)
+        head = fit_linear_head(train.embeddings, torch.tensor(self.labels["train"]), len(self.names))
+        model.get_submodule("head").load_state_dict({"weight": head.weight, "bias": head.bias})
+        return Trained(model, train, head.left_out)
+
+    def fine_tune(self, *, overwrite: bool, resume: bool) -> Trained:
+        """Train the encoder and its head."""
+        start = self.frozen.model if self.config.model.head_start == "frozen" else None
+        set_seed(self.config.training.seed)
+        model = self._build(self.config.model.head)
+        if start is not None:
+            model.get_submodule("head").load_state_dict(start.get_submodule("head").state_dict())
+        if self.config.model.lora_rank:
+            add_adapters(model, self.config.model.lora_rank)
+        trainer = self._trainer(model)
+        checkpoints = self.open(overwrite=overwrite, resume=resume)
+        report = Report(self.console)
+        trainer.add_callback(History(self.config.directory.history))
+        trainer.add_callback(report)
+        try:
+            trainer.train(resume_from_checkpoint=str(checkpoints[0]) if checkpoints else None)
+        finally:
+            report.close()
+        if self.config.model.lora_rank:
+            merge_adapters(model)
+        trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # scores are those of the saved model
+        return Trained(model, self._training_answer(model) if self.config.graph.index else None)
+
+    def save_model(self, model: Classifier) -> None:
+        """Write the model so that its folder appears whole."""
+        partial = self.config.directory.path / "model.partial"
+        partial.mkdir(exist_ok=True)
+        save_classifier(model, partial)
+        self.encoder.tokenizer.model_max_length = self.config.model.max_length
+        self.encoder.tokenizer.save_pretrained(partial)
+        dimension, max_length = self.encoder.config.hidden_size, self.config.model.max_length
+        write_modules(partial, pooling=self.pooling, dimension=dimension, max_length=max_length)
+        shutil.rmtree(self.config.directory.model, ignore_errors=True)  # of a run that was cut off after this
+        partial.replace(self.config.directory.model)
+
+    def finish(self, trained: Trained) -> dict[str, Any]:
+        """Write the index, the predictions and, last, the scores."""
+        directory = self.config.directory
+        answers = {split: self._answer(trained.model, split) for split in self._scored}
+        metrics: dict[str, Any] = self._scores({split: each.logits for split, each in answers.items()})
+        if trained.train is not None and self.config.graph.index:
+            graph = self._fit_graph(trained.train, trained.left_out, answers["validation"])
+            graph.save(directory.index, fingerprint(directory.model))
+            mixed = {split: self._with_graph(graph, split, each) for split, each in answers.items()}
+            metrics["graph"] = self._scores(mixed) | {"weight": graph.mixture.weight}
+        if self.config.graph.floor and trained is not self.frozen:
+            metrics["floor"] = self._scores({split: self._answer(self.frozen.model, split).logits for split in answers})
+        self._write_predictions(answers)
+        write_json(directory.metrics, metrics)
+        directory.remove_checkpoints()
+        return metrics
+
+    def say(self, line: str) -> None:
+        """Tell the user, in one line."""
+        _say(self.console, line)
+
+    @functools.cached_property
+    def _scored(self) -> list[str]:
+        return ["validation"] if self.splits.test is None else ["validation", "test"]
+
+    @functools.cached_property
+    def _say_once(self) -> Callable[[str], None]:
+        return functools.cache(self.say)  # what is true of several splits
+
+    @functools.cache  # noqa: B019 - both go with the process
+    def _tokens(self, split: str) -> Dataset:
+        cache = self.config.data.token_cache(self.encoder.tokenizer, self._say_once)
+        documents = getattr(self.splits, split)
+        return encode(documents, self.encoder.tokenizer, self.config.model.max_length, self.labels[split], cache)
+
+    def _answer(self, model: Classifier, split: str) -> Answers:
+        most = self.config.training.per_device_eval_batch_size
+        return answer(model, self._tokens(split), self.encoder.tokenizer, pooling=self.pooling, most=most)
+
+    def _training_answer(self, model: Classifier) -> Answers:
+        """Of the training documents, in the precision of the run: neither scores nor predictions are made from them."""
+        types = {"bf16": torch.bfloat16, "fp16": torch.float16}
+        training = self.config.training
+        with torch.autocast(training.device.type, types.get(training.precision), enabled=training.precision in types):
+            return self._answer(model, "train")
+
+    def _build(self, head: str) -> Classifier:
+        attention = self.config.model.attn_implementation
+        return build_classifier(
+            self.encoder, self.names, head=head, pooling=self.pooling, attn_implementation=attention
+        )
+
+    def _trainer(self, model: Classifier) -> GraphLossTrainer:
+        trainer = GraphLossTrainer(
+            model,
+            self.config.training,
+            gloss=self.config.gloss,
+            pooling=self.pooling,
+            say=self.say,
+            train_dataset=self._tokens("train"),
+            eval_dataset=self._tokens("validation"),
+            processing_class=self.encoder.tokenizer,
+        )
+        trainer.remove_callback(PrinterCallback)
+        return trainer
+
+    def _fit_graph(self, train: Answers, left_out: Tensor | None, validation: Answers) -> DocumentGraph:
+        index, rows = Index.build(
+            self.splits.train,
+            self.labels["train"],
+            self.names,
+            train.embeddings,
+            most=self.config.graph.index_size,
+            seed=self.config.training.seed,
+        )
+        return fit_graph(
+            index,
+            validation=index.views(self.splits.validation, validation.embeddings),
+            logits=validation.logits,
+            labels=torch.tensor(self.labels["validation"]),
+            left_out=None if left_out is None else left_out[rows],
+            coverage=self.config.graph.coverage,
+        )
+
+    def _with_graph(self, graph: DocumentGraph, split: str, answers: Answers) -> Tensor:
+        views = graph.index.views(getattr(self.splits, split), answers.embeddings)
+        return graph.mixture.mix(answers.logits, graph.propagate(views).probabilities).log()
+
+    def _scores(self, logits: dict[str, Tensor]) -> dict[str, Any]:
+        return {
+            split: classification_metrics(softmax(values.numpy()), np.asarray(self.labels[split]))
+            for split, values in logits.items()
+        }
+
+    def _write_predictions(self, answers: dict[str, Answers]) -> None:
+        tables = [
+            _predictions(split, getattr(self.splits, split), softmax(each.logits.numpy()), self.names)
+            for split, each in answers.items()
+        ]
+        partial = self.config.directory.predictions.with_suffix(".partial")
+        pyarrow.parquet.write_table(pyarrow.concat_tables(tables), partial)
+        partial.replace(self.config.directory.predictions)
+
+
+def _read(config: RunConfig) -> Splits:
+    return read_splits(
+        data=config.data.data,
+        train=config.data.train,
+        validation=config.data.validation,
+        test=config.data.test,
+        columns=config.data.columns,
+        allow_unlabelled=config.data.allow_unlabelled,
+        validation_fraction=config.data.validation_fraction,
+        seed=config.training.seed,
+    )
+
+
+def _keep_decisions(config: RunConfig) -> None:
+    """What the machine decided when the run began is not decided again."""
+    decided = config.directory.saved_config()
+    for name in DECISIONS:
+        if getattr(config.training, name) == "auto":
+            setattr(config.training, name, str(decided.get(name, "auto")))
+
+
+def _label(splits: Splits, console: Console) -> tuple[list[str], dict[str, list[int]]]:
+    names = label_names(splits.train)
+    single = single_labels(splits.train)
+    if single:
+        _say(console, f"note: one training document only for {listed(single)}; the graph cannot check these labels")
+    labels = {"train": label_ids(splits.train, names), "validation": label_ids(splits.validation, names)}
+    if splits.test is not None:
+        labels["test"] = label_ids(splits.test, names)
+    return names, labels
+
+
+def _predictions(split: str, documents: Documents, probabilities: np.ndarray, names: list[str]) -> pyarrow.Table:
+    best = probabilities.argmax(axis=1)
+    return pyarrow.table(
+        {
+            "split": [split] * len(documents),
+            "row": list(range(len(documents))),
+            "text": documents.texts,
+            "label": documents.labels,
+            "prediction": [names[index] for index in best],
+            "probability": probabilities.max(axis=1),
+        }
+    )
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
