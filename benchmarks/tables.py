@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from graph_tables import audit_rows, graph_inference_table, predict_rows, unlabelled_table
+
 ROOT = Path(__file__).parents[1]
 START, END = "<!-- {name}: made by benchmarks/tables.py -->", "<!-- /{name} -->"
 TIMED = {
@@ -232,6 +234,10 @@ TABLES = {
     "speed": speed_table,
     "graph-loss": graph_loss_table,
     "bounds": bounds_table,
+    "graph-inference": graph_inference_table,
+    "unlabelled": unlabelled_table,
+    "audit": partial(performance, "audit", audit_rows),
+    "predict": partial(performance, "predict", predict_rows),
     **{
         name + device: partial(performance, name + device, rows)
         for name, rows in (("recipe", recipe_rows), ("step", step_rows), ("batch", batch_rows), ("epoch", epoch_rows))

@@ -5,8 +5,10 @@ import runpy
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
+from graphloss import TextClassifier
 from graphloss.data.docstrings import docstring_splits
 from graphloss.models.encoder import load_encoder
 
@@ -22,3 +24,12 @@ def test_the_bare_loop_of_fifteen_lines_learns() -> None:
     texts = [text[:150] for text in documents.texts]
     losses = train(texts, documents.labels, load_encoder("minilm").location, epochs=4)
     assert np.mean(losses[-2:]) < 0.8 * np.mean(losses[:2])
+
+
+@pytest.mark.slow
+def test_a_grid_search_finds_a_classifier() -> None:
+    search = runpy.run_path(str(EXAMPLES / "sklearn_grid_search.py"))["search"]
+    splits = docstring_splits(classes=4, training=12, validation=1, test=12)
+    found = search(TextClassifier(max_length=32), splits.train.texts, splits.train.labels)
+    assert splits.test is not None
+    assert found.score(splits.test.texts, splits.test.labels) > 0.6  # of four classes

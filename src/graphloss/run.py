@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from transformers import PrinterCallback, set_seed
 
 from graphloss.data.documents import Documents, label_ids, label_names, listed, single_labels
+from graphloss.data.files import read_documents
 from graphloss.data.splits import Splits, read_splits
 from graphloss.data.tokens import encode
+from graphloss.data.unlabelled import add_unlabelled
 from graphloss.errors import InputError
 from graphloss.evaluation.metrics import classification_metrics, softmax
 from graphloss.inference.document_graph import DocumentGraph, fit_graph
@@ -114,7 +116,7 @@ def run_training(
     config.directory.check(overwrite=overwrite, resume=resume)
     if resume:
         _keep_decisions(config)
-    run = _Run.prepare(config, splits or _read(config), console)
+    run = _Run.prepare(config, splits or _read(config, console), console)
     if config.training.setup == "frozen":
         config.model.head = "linear"
         run.open(overwrite=overwrite)
@@ -209,15 +211,18 @@ class _Run:
         """Write the index, the predictions and, last, the scores."""
         directory = self.config.directory
         answers = {split: self._answer(trained.model, split) for split in self._scored}
-        metrics: dict[str, Any] = self._scores({split: each.logits for split, each in answers.items()})
+        heads = {split: softmax(each.logits.numpy()) for split, each in answers.items()}
+        metrics: dict[str, Any] = self._scores(heads)
+        mixed: dict[str, np.ndarray] = {}
         if trained.train is not None and self.config.graph.index:
             graph = self._fit_graph(trained.train, trained.left_out, answers["validation"])
             graph.save(directory.index, fingerprint(directory.model))
             mixed = {split: self._with_graph(graph, split, each) for split, each in answers.items()}
             metrics["graph"] = self._scores(mixed) | {"weight": graph.mixture.weight}
         if self.config.graph.floor and trained is not self.frozen:
-            metrics["floor"] = self._scores({split: self._answer(self.frozen.model, split).logits for split in answers})
-        self._write_predictions(answers)
+            floor = {split: softmax(self._answer(self.frozen.model, split).logits.numpy()) for split in answers}
+            metrics["floor"] = self._scores(floor)
+        self._write_predictions(heads, mixed)
         write_json(directory.metrics, metrics)
         directory.remove_checkpoints()
         return metrics
@@ -289,28 +294,33 @@ class _Run:
             coverage=self.config.graph.coverage,
         )
 
-    def _with_graph(self, graph: DocumentGraph, split: str, answers: Answers) -> Tensor:
+    def _with_graph(self, graph: DocumentGraph, split: str, answers: Answers) -> np.ndarray:
+        """(n, C) probabilities by head and graph."""
         views = graph.index.views(getattr(self.splits, split), answers.embeddings)
-        return graph.mixture.mix(answers.logits, graph.propagate(views).probabilities).log()
+        return graph.mixture.mix(answers.logits, graph.propagate(views).probabilities).numpy()
 
-    def _scores(self, logits: dict[str, Tensor]) -> dict[str, Any]:
+    def _scores(self, probabilities: dict[str, np.ndarray]) -> dict[str, Any]:
         return {
-            split: classification_metrics(softmax(values.numpy()), np.asarray(self.labels[split]))
-            for split, values in logits.items()
+            split: classification_metrics(values, np.asarray(self.labels[split]))
+            for split, values in probabilities.items()
         }
 
-    def _write_predictions(self, answers: dict[str, Answers]) -> None:
-        tables = [
-            _predictions(split, getattr(self.splits, split), softmax(each.logits.numpy()), self.names)
-            for split, each in answers.items()
-        ]
+    def _write_predictions(self, heads: dict[str, np.ndarray], mixed: dict[str, np.ndarray]) -> None:
+        tables = []
+        for split, values in heads.items():
+            documents: Documents = getattr(self.splits, split)
+            columns = {"split": [split] * len(documents), "row": list(range(len(documents)))}
+            columns |= {"text": documents.texts, "label": documents.labels, **_decided(values, self.names, "")}
+            if split in mixed:
+                columns |= _decided(mixed[split], self.names, "graph_")
+            tables.append(pyarrow.table(columns))
         partial = self.config.directory.predictions.with_suffix(".partial")
         pyarrow.parquet.write_table(pyarrow.concat_tables(tables), partial)
         partial.replace(self.config.directory.predictions)
 
 
-def _read(config: RunConfig) -> Splits:
-    return read_splits(
+def _read(config: RunConfig, console: Console) -> Splits:
+    splits = read_splits(
         data=config.data.data,
         train=config.data.train,
         validation=config.data.validation,
@@ -320,6 +330,10 @@ def _read(config: RunConfig) -> Splits:
         validation_fraction=config.data.validation_fraction,
         seed=config.training.seed,
     )
+    if config.data.unlabelled is None:
+        return splits
+    others = read_documents(config.data.unlabelled, config.data.columns, labels="optional")
+    return add_unlabelled(splits, others, strict=config.data.strict, say=lambda line: _say(console, line))
 
 
 def _keep_decisions(config: RunConfig) -> None:
@@ -341,18 +355,11 @@ def _label(splits: Splits, console: Console) -> tuple[list[str], dict[str, list[
     return names, labels
 
 
-def _predictions(split: str, documents: Documents, probabilities: np.ndarray, names: list[str]) -> pyarrow.Table:
-    best = probabilities.argmax(axis=1)
-    return pyarrow.table(
-        {
-            "split": [split] * len(documents),
-            "row": list(range(len(documents))),
-            "text": documents.texts,
-            "label": documents.labels,
-            "prediction": [names[index] for index in best],
-            "probability": probabilities.max(axis=1),
-        }
-    )
+def _decided(probabilities: np.ndarray, names: list[str], prefix: str) -> dict[str, Any]:
+    return {
+        f"{prefix}prediction": [names[index] for index in probabilities.argmax(axis=1)],
+        f"{prefix}probability": probabilities.max(axis=1),
+    }
 
 
 def _say(console: Console, line: str) -> None:

@@ -12,7 +12,12 @@ def test_demo_prints_the_floor_and_both_losses(
     flags = ["demo", "--output_dir", str(folder), "--encoder", str(encoders["bert"])]
     assert main([*flags, "--steps", "2", "--labels_per_class", "4"]) == 0
     printed = capsys.readouterr().out
-    for line in ("encoder as it was, linear head, with the graph", "cross-entropy", "G-Loss + cross-entropy", "accuracy"):
+    for line in (
+        "encoder as it was, linear head, with the graph",
+        "cross-entropy",
+        "G-Loss + cross-entropy",
+        "accuracy",
+    ):
         assert line in printed
     for run in ("ce", "gloss"):
         assert (folder / run / "metrics.json").exists()

@@ -98,7 +98,7 @@ def propagate(
         tolerance=tolerance,
     )
     if class_mass is not None:
-        solution = _with_class_mass(solution, class_mass.to(solution))
+        solution = with_class_mass(solution, class_mass.to(solution))
     return solution[: len(evaluated)]
 
 
@@ -250,9 +250,10 @@ class _NegativeLogLikelihood(torch.autograd.Function):
         return slopes if columns is None else slopes.new_zeros(ctx.shape).scatter_(1, columns, slopes), None, None
 
 
-def _with_class_mass(solution: Tensor, class_mass: Tensor) -> Tensor:
+def with_class_mass(solution: Float[Tensor, "u C"], class_mass: Float[Tensor, " C"]) -> Float[Tensor, "u C"]:
+    """Weigh the classes such that over all nodes they have given shares, and bring rows to sum one; see `propagate`."""
     mass = solution.mean(dim=0)
-    scaled = solution * torch.where(mass > 0, class_mass / mass, 0.0)
+    scaled = solution * torch.where(mass > 0, class_mass / torch.where(mass > 0, mass, 1.0), 0.0)
     total = scaled.sum(dim=1, keepdim=True)
     return torch.where(total > 0, scaled / torch.where(total > 0, total, 1.0), solution)
 

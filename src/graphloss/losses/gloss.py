@@ -19,6 +19,7 @@ from graphloss.graph.propagation import (
     evaluated_first,
     infer,
     propagation_loss,
+    with_class_mass,
 )
 from graphloss.losses.diagnostics import Batch, diagnose
 
@@ -52,6 +53,9 @@ class GLoss(nn.Module):
         memory_size: M, the number of labelled embeddings of earlier batches that are further labelled nodes; 0 for
             none. They take no gradient. They are part of `state_dict`.
         memory_age: steps after which they are dropped.
+        class_mass: where the batch holds documents without a label, let what is inferred for all nodes have the class
+            shares of the labelled ones; see `graphloss.graph.propagate`. In a dense graph of many such documents the
+            largest class would win everywhere.
         teleport: probability in [0, 1] that a step of the walk goes to a labelled document drawn at random. The
             default keeps float32 exact where two masked documents are near-duplicates.
         solver: "auto", "direct" or "matrix-free"; see `graphloss.graph.propagate`.
@@ -98,6 +102,7 @@ class GLoss(nn.Module):
         class_weights: Tensor | None = None,
         memory_size: int = 0,
         memory_age: int = 100,
+        class_mass: bool = False,
         teleport: float = 1e-4,
         solver: str = "auto",
         seed: int = 0,
@@ -112,6 +117,7 @@ class GLoss(nn.Module):
         self.targets = targets
         self.memory_size = memory_size
         self.memory_age = memory_age
+        self.class_mass = class_mass
         self.teleport = teleport
         self.solver = solver
         self.seed = seed
@@ -304,10 +310,17 @@ class GLoss(nn.Module):
                 solver=self.solver,
                 report=report,
             )
+            if self.class_mass and nodes is not masked:
+                solution = with_class_mass(solution, self._class_shares(labels[labelled]).to(solution))
             inferred.append(solution if nodes is masked else solution[: masked.shape[0]])
             truth.append(labels.index_select(0, masked))
         propagated, labels = (parts[0] if len(parts) == 1 else torch.cat(parts) for parts in (inferred, truth))
         return propagation_loss(propagated, labels, objective=self.objective, class_weights=self.class_weights)
+
+    def _class_shares(self, labels: Tensor) -> Float[Tensor, " C"]:
+        if labels.ndim == 2:
+            return labels.mean(dim=0)
+        return torch.bincount(labels, minlength=self.num_labels) / max(len(labels), 1)
 
     def _width(self, embeddings: Tensor, labels: Tensor, alone: bool) -> float | Tensor | None:
         """The width; None where the rule "sqrt" can be applied to the distances that one propagation takes anyway."""

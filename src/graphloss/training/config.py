@@ -43,6 +43,13 @@ class DataConfig:
     allow_unlabelled: bool = _option(
         False, "Take training documents with an empty label as unlabelled nodes of the graph instead of refusing them."
     )
+    unlabelled: str | None = _option(
+        None,
+        "File of further training documents whose labels, if any, are not read: unlabelled nodes of the batch graphs.",
+    )
+    strict: bool = _option(
+        False, "Refuse unlabelled documents that also stand in validation or test, instead of leaving them out."
+    )
     validation_fraction: float = _option(
         0.1, "Share of the training documents cut off for validation, stratified, where no split is given."
     )
@@ -149,6 +156,16 @@ class GLossConfig:
         0, "Labelled documents of the last batches that stay in the graph; 0 for none. Emptied after each epoch."
     )
     memory_age: int = _option(100, "Steps after which they leave it.")
+    unlabelled_share: float = _option(
+        0.5,
+        "Share of a batch that is filled with unlabelled documents, where there are some; an epoch counts the others.",
+    )
+    unlabelled_ramp_up: float = _option(0.3, "Share of the steps over which it grows from nothing.")
+    class_mass: bool = _option(
+        True,
+        "Where a batch holds unlabelled documents, let what is inferred have the class shares of the labelled ones: "
+        "many nodes without a label would else all get the largest class.",
+    )
     solver: str = _option(
         "auto", "Solution of the graph: direct, matrix-free (memory linear in the batch), or the faster.", SOLVERS
     )
@@ -156,6 +173,9 @@ class GLossConfig:
     def __post_init__(self) -> None:
         if not 0.0 <= self.graph_weight <= 1.0:
             raise InputError(f"graph_weight must lie in [0, 1], got {self.graph_weight}")
+        for name in ("unlabelled_share", "unlabelled_ramp_up"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise InputError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
         if not 0.0 <= self.bandwidth_learning_rate < float("inf"):
             raise InputError(f"bandwidth_learning_rate must not be negative, got {self.bandwidth_learning_rate}")
         try:
@@ -166,7 +186,7 @@ class GLossConfig:
 
     def build(self, num_labels: int, *, class_weights: Tensor | None = None, seed: int = 0) -> GLoss:
         """The loss that these settings describe."""
-        own = {"graph_weight", "bandwidth_learning_rate"}  # of the trainer, not of the loss
+        own = {"graph_weight", "bandwidth_learning_rate", "unlabelled_share", "unlabelled_ramp_up"}  # of the trainer
         settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in own}
         return GLoss(num_labels, **settings, class_weights=class_weights, seed=seed)
 

@@ -22,6 +22,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import enable_tf32, is_torch_tf32_available
 
 from graphloss.data.batching import ClassAwareBatches
+from graphloss.data.unlabelled import MixedBatches
 from graphloss.errors import InputError
 from graphloss.evaluation.metrics import classification_metrics, softmax
 from graphloss.evaluation.silhouette import macro_silhouette
@@ -207,18 +208,16 @@ class GraphLossTrainer(Trainer):
             return answer(self.classifier, tokens, self.tokenizer, pooling=self.pooling, most=most)
 
     def get_train_dataloader(self) -> DataLoader:
-        """As in `transformers.Trainer`; with class-aware batches where they are asked for."""
-        if not self.args.documents_per_class:
+        """As in `transformers.Trainer`; with class-aware batches where they are asked for, and with batches that are
+        filled up with unlabelled documents where there are some."""
+        batches = self._batches()
+        if batches is None:
             return super().get_train_dataloader()
         if self.args.world_size > 1:  # accelerate would leave out batches that are smaller than others
-            raise InputError("--documents_per_class works in one process; leave it out, or train on one device")
+            raise InputError(
+                "--documents_per_class and unlabelled documents work in one process; leave them out, or use one device"
+            )
         tokens = self._remove_unused_columns(self.train_dataset, description="training")
-        batches = ClassAwareBatches(
-            list(tokens["labels"]),
-            self._train_batch_size,
-            documents_per_class=self.args.documents_per_class,
-            seed=self.args.data_seed if self.args.data_seed is not None else self.args.seed,
-        )
         loader = DataLoader(
             tokens,
             batch_sampler=batches,
@@ -227,6 +226,23 @@ class GraphLossTrainer(Trainer):
             pin_memory=self.args.dataloader_pin_memory,
         )
         return self.accelerator.prepare(loader)
+
+    def _batches(self) -> ClassAwareBatches | MixedBatches | None:
+        """What makes the batches; None for transformers' own."""
+        tokens: Any = self.train_dataset
+        seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
+        if self.args.documents_per_class:
+            size = self.args.documents_per_class
+            return ClassAwareBatches(
+                list(tokens["labels"]), self._train_batch_size, documents_per_class=size, seed=seed
+            )
+        if not {"labels"} <= set(tokens.column_names) or min(tokens["labels"]) >= 0:
+            return None
+        share = self.gloss.unlabelled_share
+        mixed = MixedBatches(list(tokens["labels"]), self._train_batch_size, share=share, seed=seed)
+        steps = self.args.max_steps if self.args.max_steps > 0 else len(mixed) * self.args.num_train_epochs
+        mixed.ramp_up = round(self.gloss.unlabelled_ramp_up * steps)
+        return mixed
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """As in `transformers.Trainer`; says what to set where memory is not enough."""

@@ -1,0 +1,1 @@
+"""GraphLoss in the clothes of other libraries."""
