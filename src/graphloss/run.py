@@ -27,7 +27,7 @@ from graphloss.inference.document_graph import DocumentGraph, fit_graph
 from graphloss.inference.index import Index, fingerprint
 from graphloss.models.adapters import add_adapters, merge_adapters
 from graphloss.models.classifier import Classifier, build_classifier, save_classifier
-from graphloss.models.encoder import Encoder, load_encoder
+from graphloss.models.encoder import Encoder, fitting_length, load_encoder
 from graphloss.models.forward import Answers, answer
 from graphloss.models.linear_head import fit_linear_head
 from graphloss.models.sentence_encoder import write_modules
@@ -143,6 +143,7 @@ class _Run:
     def prepare(cls, config: RunConfig, splits: Splits, console: Console) -> "_Run":
         names, labels = _label(splits, console)
         encoder = load_encoder(config.model.encoder)
+        config.model.max_length = fitting_length(encoder, config.model.max_length, lambda line: _say(console, line))
         pooling = encoder.pooling if config.model.pooling == "auto" else config.model.pooling
         return cls(config, splits, names, labels, encoder, pooling, console)
 
@@ -242,8 +243,14 @@ class _Run:
     @functools.cache  # noqa: B019 - both go with the process
     def _tokens(self, split: str) -> Dataset:
         cache = self.config.data.token_cache(self.encoder.tokenizer, self._say_once)
-        documents = getattr(self.splits, split)
-        return encode(documents, self.encoder.tokenizer, self.config.model.max_length, self.labels[split], cache)
+        documents, most = getattr(self.splits, split), self.config.model.max_length
+        tokens = encode(documents, self.encoder.tokenizer, most, self.labels[split], cache)
+        full = sum(len(ids) == most for ids in tokens["input_ids"])
+        if split == "train" and full:
+            self.say(
+                f"note: {full:,} of {len(tokens):,} training documents fill {most} tokens; the encoder reads no more"
+            )
+        return tokens
 
     def _answer(self, model: Classifier, split: str) -> Answers:
         most = self.config.training.per_device_eval_batch_size

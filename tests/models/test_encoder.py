@@ -3,11 +3,13 @@ import socket
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoModel
 
 from graphloss.errors import InputError
 from graphloss.models import encoder as module
 from graphloss.models.classifier import build_classifier
-from graphloss.models.encoder import load_encoder
+from graphloss.models.encoder import fitting_length, load_encoder
 
 EXPECTED = {"bert": "first", "roberta": "first", "distilbert": "first", "modernbert": "first", "llama": "last"}
 
@@ -56,3 +58,17 @@ def test_a_folder_without_a_model(content: str | None, tmp_path: Path) -> None:
     place.mkdir() if content is None else place.write_text(content)
     with pytest.raises(InputError, match=r"config\.json|is a file"):
         load_encoder(str(place))
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_texts_are_cut_where_the_positions_end(encoders: dict[str, Path], name: str) -> None:
+    encoder = load_encoder(str(encoders[name]))
+    notes: list[str] = []
+    assert fitting_length(encoder, 64, notes.append) == 64
+    assert notes == []
+    most = fitting_length(encoder, 1_000, notes.append)
+    assert f"takes {most} tokens at most" in notes[0]
+    assert most in (64, 65)  # a tiny RoBERTa of 66 positions leaves one to the padding
+    model = AutoModel.from_pretrained(encoders[name]).eval()
+    with torch.inference_mode():
+        model(input_ids=torch.full((1, most), 7), attention_mask=torch.ones(1, most, dtype=torch.long))

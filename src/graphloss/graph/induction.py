@@ -15,6 +15,8 @@ from graphloss.graph.harmonic import factor
 GRID = 12
 NARROWEST, WIDEST = 0.04, 0.8  # of the widths tried, in median distances
 SAMPLED = 100_000
+BLOCK = 1_024  # documents: the weights of a block with another stay in the caches
+UNDERFLOWN = 1e-25  # sum of weights below which digits are lost
 
 
 def width_grid(similarities: Float[Tensor, "n N"]) -> list[float]:
@@ -54,6 +56,40 @@ def kernel_mass(similarities: Float[Tensor, "n N"], bandwidth: float) -> Float[T
 def class_shares(rows: Float[Tensor, "n N"], targets: Float[Tensor, "N C"]) -> Float[Tensor, "n C"]:
     """The labels that rows of P_ul hand on: f = P_ul Y_l."""
     return rows @ targets
+
+
+def left_out_shares(
+    points: Float[Tensor, "N d"], targets: Float[Tensor, "N C"], bandwidth: float
+) -> Float[Tensor, "N C"]:
+    """The labels that each labelled document would receive from all others.
+
+    What i is to j, j is to i: each pair is compared once, where rows of P_ul would compare it twice.
+
+    Args:
+        points: (N, d) float32 of unit length.
+        targets: (N, C) distributions over the classes.
+        bandwidth: sigma > 0.
+
+    Returns:
+        (N, C), as `class_shares` of `walk_rows` with -inf where a document meets itself.
+    """
+    received = torch.zeros_like(targets)
+    blocks = [slice(start, start + BLOCK) for start in range(0, len(points), BLOCK)]
+    for number, rows in enumerate(blocks):
+        for columns in blocks[number:]:
+            weights = (points[rows] @ points[columns].mT).sub_(1.0).mul_(bandwidth**-2).exp_()
+            if rows == columns:
+                weights.fill_diagonal_(0.0)
+            else:
+                received[columns] += weights.mT @ targets[rows]
+            received[rows] += weights @ targets[columns]
+    total = received.sum(dim=1, keepdim=True)
+    lonely = torch.nonzero(total[:, 0] < UNDERFLOWN)[:, 0]
+    received = received / total.clamp_min(UNDERFLOWN)
+    for some in lonely.split(BLOCK):
+        similarities = (points[some] @ points.mT).scatter_(1, some[:, None], -torch.inf)
+        received[some] = class_shares(walk_rows(similarities, bandwidth), targets)
+    return received
 
 
 def company_rows(

