@@ -25,6 +25,7 @@ from graphloss.errors import InputError
 from graphloss.evaluation.metrics import classification_metrics, softmax
 from graphloss.inference.document_graph import DocumentGraph, fit_graph
 from graphloss.inference.index import Index, fingerprint
+from graphloss.inference.votes import smoothed
 from graphloss.models.adapters import add_adapters, merge_adapters
 from graphloss.models.classifier import Classifier, build_classifier, save_classifier
 from graphloss.models.encoder import Encoder, fitting_length, load_encoder
@@ -171,7 +172,7 @@ class _Run:
         train = self._training_answer(model)
         head = fit_linear_head(train.embeddings, torch.tensor(self.labels["train"]), len(self.names))
         model.get_submodule("head").load_state_dict({"weight": head.weight, "bias": head.bias})
-        return Trained(model, train, head.left_out)
+        return Trained(model, train._replace(logits=head.logits(train.embeddings)), head.left_out)
 
     def fine_tune(self, *, overwrite: bool, resume: bool) -> Trained:
         """Train the encoder and its head."""
@@ -289,11 +290,12 @@ class _Run:
             self.labels["train"],
             self.names,
             train.embeddings,
+            opinions=torch.softmax(train.logits, dim=1),
             most=self.config.graph.index_size,
             seed=self.config.training.seed,
         )
         return fit_graph(
-            index,
+            smoothed(index),
             validation=index.views(self.splits.validation, validation.embeddings),
             logits=validation.logits,
             labels=torch.tensor(self.labels["validation"]),

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from graphloss.graph import propagate
+from graphloss.graph import induction, propagate
 from graphloss.graph.induction import (
     GRID,
     NARROWEST,
@@ -18,6 +18,7 @@ from graphloss.graph.induction import (
     class_shares,
     company_rows,
     kernel_mass,
+    left_out_shares,
     one_hot,
     walk_rows,
     width_grid,
@@ -200,3 +201,21 @@ def test_documents_in_company_are_told_what_propagation_says(bandwidth: float) -
     (shares,) = company_rows(rows[:, new], [rows[:, labelled]])
     expected = propagate(points, labels, labelled, new, num_labels=3, bandwidth=bandwidth, transition="row")
     torch.testing.assert_close(class_shares(shares, one_hot(labels[labelled], 3)), expected, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("bandwidth", [0.02, 0.1, 0.5])
+@pytest.mark.parametrize("block", [5, 7, 1000])
+def test_leaving_each_document_out_is_not_asking_itself(
+    bandwidth: float, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the least width all weights of most documents underflow in float32."""
+    monkeypatch.setattr(induction, "BLOCK", block)
+    points, targets = unit(21), one_hot(torch.arange(21) % 3, 3)
+    expected = class_shares(transition(points, bandwidth), targets)
+    torch.testing.assert_close(left_out_shares(points, targets, bandwidth), expected, atol=1e-5, rtol=1e-3)
+
+
+def test_documents_that_coincide_share_labels_when_left_out() -> None:
+    points = torch.eye(4)[[0, 0, 0, 1]]
+    shares = left_out_shares(points, one_hot(torch.tensor([0, 0, 1, 1]), 2), 0.1)
+    torch.testing.assert_close(shares, torch.tensor([[0.5, 0.5], [0.5, 0.5], [1.0, 0.0], [2 / 3, 1 / 3]]))

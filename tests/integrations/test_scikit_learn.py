@@ -100,3 +100,13 @@ def test_mistakes_are_named(classifier: TextClassifier) -> None:
             classifier.fit(texts, labels)
     with pytest.raises(InputError, match="'nonsense'"):
         classifier.set_params(settings={"nonsense": 1}).fit(TEXTS, LABELS)
+
+
+def test_unlabelled_texts_are_in_the_index_and_not_in_an_audit(classifier: TextClassifier) -> None:
+    extra, _ = sentences(20, seed=9)
+    classifier.fit(TEXTS + extra, LABELS + [None] * 20)
+    (explained,) = classifier.explain(["the orbit of a comet"], top=0)
+    without = [each for each in explained["neighbours"] if each["label"] is None]
+    assert len(without) == 20
+    assert {each["tells"] for each in without} <= set(classifier.classes_)
+    assert len(classifier.audit()["row"]) == len(explained["neighbours"]) - 20

@@ -57,7 +57,7 @@ def _show(explanation: dict[str, Any], console: Console) -> None:
     table.add_column("training document", overflow="ellipsis", no_wrap=True)
     for each in explanation["neighbours"]:
         shares = (f"{each[name]:.2%}" for name in ("share", "embedding_share", "word_share"))
-        table.add_row(*shares, each["label"], _short(each["text"], 200))
+        table.add_row(*shares, each["label"] or f"({each['tells']}?)", _short(each["text"], 200))
     table.add_row(f"{explanation['others']:.2%}", "", "", "", "all others")
     console.print(table)
     console.print()

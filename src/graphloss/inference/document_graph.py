@@ -10,13 +10,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from graphloss.graph.induction import kernel_mass, one_hot, walk_rows
+from graphloss.graph.induction import kernel_mass, walk_rows
 from graphloss.inference.index import Index, Similarities, Views
 from graphloss.inference.mixture import HeldOut, Mixture, choose, mixed_shares
 from graphloss.inference.votes import spread, votes, votes_by_width, width_grids
 
 HELD_OUT = 2_000  # documents by which the mixture is chosen
 FOLDS = 5
+TINY = 1e-9
 SETTINGS = "mixture.json"
 
 
@@ -68,7 +69,7 @@ class DocumentGraph:
 
     def propagate(self, views: Views) -> Propagated:
         """The labels that the training documents hand to n new ones, each on its own."""
-        targets = one_hot(self.index.labels, len(self.index.names))
+        targets = self.index.targets
         parts = []
         for tile in self.index.tiles(len(views.embeddings)):
             embeddings, words = self._similarities(Views(views.embeddings[tile], views.words[tile]))
@@ -136,32 +137,32 @@ def fit_graph(
         left_out: (N, C) logits of the documents of the index by heads that have not seen them, where the encoder has
             not seen their labels either. The mixture is then chosen by leaving each of them out of the graph, and
             checked on the validation documents. Without them, the encoder was trained on the index, whose own documents
-            it answers too well: validation documents choose, and the check is on folds of them.
+            it answers too well: validation documents choose, and the check is on folds of them. So they do where the
+            index holds unlabelled documents, whose opinions come from a head that has seen the labels.
         coverage: share of the validation documents that are to be answered; see `DocumentGraph.threshold`.
 
-    Where the mixture does not raise both the likelihood and the accuracy of the validation documents, or one of them
-    without lowering the other, its weight is zero.
+    The weight is zero where fewer validation documents are right with the graph, or where they are not likelier by more
+    than a standard error: with few of them a gain may be chance, and the head is what the user has.
     """
     known = torch.nonzero(labels >= 0)[:, 0]
     grids = width_grids(index, validation)
     seen = Views(validation.embeddings[known], validation.words[known.numpy()])
     checked = HeldOut(logits[known], *votes_by_width(index, seen, *grids), labels[known], *grids)
-    if left_out is None:
+    if left_out is None or len(index.labelled) < len(index):
         mixture = choose(checked)
         mixed = _cross_fitted(checked)
         source = f"{len(checked.labels):,} validation documents"
     else:
-        rows = torch.from_numpy(np.random.default_rng(0).permutation(len(index))[:HELD_OUT])
+        order = torch.from_numpy(np.random.default_rng(0).permutation(len(index.labelled)))
+        rows = index.labelled[order[:HELD_OUT]]
         own = Views(index.embeddings[rows], index.words[rows.numpy()])
         shares = votes_by_width(index, own, *grids, themselves=rows)
         mixture = choose(HeldOut(left_out[rows], *shares, index.labels[rows], *grids))
         mixed = checked.probabilities(mixture)
         source = f"{len(rows):,} training documents, each left out"
     graph = DocumentGraph(index, mixture, coverage=coverage)
-    head = _scores(torch.softmax(checked.logits.double(), dim=1), checked.labels)
-    both = _scores(mixed, checked.labels)
-    graph.evidence = {"chosen_on": source, "head": head, "with_graph": both}
-    if not (both["nll"] <= head["nll"] and both["accuracy"] >= head["accuracy"]):
+    graph.evidence = {"chosen_on": source} | _evidence(checked, mixed)
+    if graph.evidence["with_graph"] < graph.evidence["head"] or graph.evidence["gain"] <= graph.evidence["error"]:
         graph.mixture = replace(mixture, weight=0.0, head_weight=1.0)
     mass = graph.propagate(validation).mass
     graph.threshold = float(torch.quantile(mass, 1.0 - coverage))
@@ -180,10 +181,11 @@ def _cross_fitted(held_out: HeldOut) -> Float[Tensor, "n C"]:
     return mixed
 
 
-def _scores(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
-    likelihood = probabilities.gather(1, labels[:, None]).clamp_min(1e-12)
-    return {
-        "accuracy": float((probabilities.argmax(dim=1) == labels).double().mean()),
-        "nll": float(-likelihood.log().mean()),
-        "n": len(labels),
-    }
+def _evidence(checked: HeldOut, mixed: Float[Tensor, "n C"]) -> dict[str, Any]:
+    """Accuracy of the head and with the graph, the mean gain in log-likelihood in nats, and its standard error."""
+    head, truth = torch.softmax(checked.logits.double(), dim=1), checked.labels[:, None]
+    gains = (mixed.gather(1, truth).clamp_min(TINY) / head.gather(1, truth).clamp_min(TINY)).log()
+    right = ((each.argmax(dim=1, keepdim=True) == truth).double().mean() for each in (head, mixed))
+    accuracies = dict(zip(("head", "with_graph"), map(float, right), strict=True))
+    error = float(gains.std(correction=0)) / len(truth) ** 0.5
+    return {"documents": len(truth)} | accuracies | {"gain": float(gains.mean()), "error": error}

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from graphloss.data.documents import Documents
-from graphloss.graph.induction import class_shares, company_rows, one_hot, walk_rows
+from graphloss.graph.induction import class_shares, company_rows, walk_rows
 from graphloss.inference.classifier import TrainedClassifier
 from graphloss.inference.document_graph import DocumentGraph, Reach
 from graphloss.inference.index import Views
@@ -46,13 +46,14 @@ def explain(
         probabilities of the classes; mass, the kernel mass to the labelled documents, and abstained; weight, the
         exponent of the graph in the mixture; neighbours, with row (from 0, in the index), text, label, share and its
         parts embedding_share and word_share; others, what remains. The shares add up to one and, by class, to what the
-        graph says.
+        graph says. A training document without a label has none (null), and tells the class that its own neighbours
+        make most likely.
     """
     graph = classifier.graph
     answers = classifier.answer(documents, batch_size)
     views = graph.index.views(documents, answers.embeddings)
     reach = shares_of(graph, views, together=together)
-    said = class_shares(reach.embeddings + reach.words, one_hot(graph.index.labels, len(classifier.names)))
+    said = class_shares(reach.embeddings + reach.words, graph.index.targets)
     head = torch.softmax(answers.logits.double(), dim=1).numpy()
     mixed = graph.mixture.mix(answers.logits, said).numpy()
     names = classifier.names
@@ -85,7 +86,8 @@ def _neighbours(graph: DocumentGraph, reach: Reach, row: int, top: int) -> dict[
         {
             "row": number,
             "text": graph.index.documents.texts[number],
-            "label": graph.index.names[int(graph.index.labels[number])],
+            "label": graph.index.names[label] if (label := int(graph.index.labels[number])) >= 0 else None,
+            "tells": graph.index.names[int(graph.index.targets[number].argmax())],
             "share": float(total[number]),
             "embedding_share": float(by_embedding[number]),
             "word_share": float(by_words[number]),

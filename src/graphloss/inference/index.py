@@ -1,10 +1,10 @@
-"""The training documents of a run, kept so that new documents can be compared with them."""
+"""The training documents of a run, kept so that new documents can be compared with them and hear their labels."""
 
 import hashlib
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +24,7 @@ from graphloss.data.documents import Documents
 from graphloss.data.words import WordVectors
 from graphloss.errors import InputError
 from graphloss.graph.affinity import scale_to_unit
+from graphloss.graph.induction import one_hot
 
 FORMAT = 1
 EXACT = 50_000  # documents; beyond, a new one is compared with its nearest
@@ -57,15 +58,16 @@ class Similarities(NamedTuple):
 
 @dataclass
 class Index:
-    """N labelled documents with what is needed to compare others with them.
+    """N documents with what they tell others, and what is needed to compare others with them.
 
     Attributes:
         embeddings: (N, d) float32 of unit length.
         words: (N, V) float32 TF-IDF vectors of unit length.
-        labels: (N,) int64 positions in `names`.
+        labels: (N,) int64 positions in `names`; -100 for a document without a label.
         documents: their texts.
         names: of the C classes.
         vectors: that make the TF-IDF vectors of other documents.
+        targets: (N, C) float32, what they tell others: their label; where they have none, what is thought of them.
     """
 
     embeddings: Float[Tensor, "N d"]
@@ -74,6 +76,7 @@ class Index:
     documents: Documents
     names: list[str]
     vectors: WordVectors
+    targets: Float[Tensor, "N C"]
 
     @classmethod
     def build(
@@ -83,17 +86,20 @@ class Index:
         names: list[str],
         embeddings: Float[Tensor, "n d"],
         *,
+        opinions: Float[Tensor, "n C"] | None = None,
         most: int = 0,
         seed: int = 0,
     ) -> tuple["Index", Int[Tensor, " N"]]:
-        """Index the documents that have a label.
+        """Index documents.
 
         Args:
             documents: n training documents.
             labels: their n classes, -100 for none.
             names: of the classes.
             embeddings: (n, d) float, of any length.
-            most: documents kept, drawn at random by `seed`; 0 for all.
+            opinions: (n, C) what the head thinks of each document; those without a label are then kept, too. None for
+                labelled documents alone.
+            most: documents kept, labelled ones first, drawn at random by `seed`; 0 for all.
             seed: of the draw.
 
         Returns:
@@ -102,24 +108,46 @@ class Index:
         Raises:
             InputError: for embeddings that are not finite.
         """
-        chosen = np.flatnonzero(np.asarray(labels) >= 0)
+        chosen = np.flatnonzero(np.asarray(labels) >= 0) if opinions is None else np.arange(len(labels))
         if 0 < most < len(chosen):
-            chosen = np.sort(np.random.default_rng(seed).permutation(chosen)[:most])
+            drawn = np.random.default_rng(seed).permutation(chosen)
+            labelled_first = (np.asarray(labels)[drawn] < 0).argsort(kind="stable")
+            chosen = np.sort(drawn[labelled_first][:most])
         rows = torch.from_numpy(chosen)
         kept = documents.take(chosen.tolist())
-        vectors = WordVectors.fit(kept)
+        kept_labels, vectors = torch.tensor(labels)[rows], WordVectors.fit(kept)
+        targets = one_hot(kept_labels, len(names))
+        if opinions is not None:
+            targets = torch.where((kept_labels >= 0)[:, None], targets, opinions[rows].float())
         index = cls(
             embeddings=unit_embeddings(embeddings[rows]),
             words=vectors.transform(kept),
-            labels=torch.tensor(labels)[rows],
+            labels=kept_labels,
             documents=kept,
             names=names,
             vectors=vectors,
+            targets=targets,
         )
         return index, rows
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def labelled(self) -> Int[Tensor, " l"]:
+        """Row numbers of the documents that have a label."""
+        return torch.nonzero(self.labels >= 0)[:, 0]
+
+    def take(self, rows: Int[Tensor, " r"]) -> "Index":
+        """The index of some of the documents."""
+        return replace(
+            self,
+            embeddings=self.embeddings[rows],
+            words=self.words[rows.numpy()],
+            labels=self.labels[rows],
+            documents=self.documents.take(rows.tolist()),
+            targets=self.targets[rows],
+        )
 
     def views(self, documents: Documents, embeddings: Float[Tensor, "n d"]) -> Views:
         """n other documents as the affinities see them, given their embeddings of any length."""
@@ -190,6 +218,7 @@ class Index:
         tensors = {
             "embeddings": self.embeddings,
             "labels": self.labels,
+            "targets": self.targets,
             "word_weights": torch.from_numpy(np.ascontiguousarray(self.vectors.weights)),
             "data": torch.from_numpy(self.words.data),
             "indices": torch.from_numpy(self.words.indices.astype(np.int32)),
@@ -240,6 +269,7 @@ class Index:
             documents=Documents(documents["text"], text_pairs=documents.get("text_pair"), source=str(folder)),
             names=header["names"],
             vectors=WordVectors(terms, tensors["word_weights"].numpy()),
+            targets=tensors["targets"],
         )
 
 

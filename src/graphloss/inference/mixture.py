@@ -19,6 +19,8 @@ LEAST = 1e-3  # what a class gets at least of what is handed on: its logarithm i
 SHARES = (0.0, 0.15, 0.3, 0.5, 0.7, 0.85, 1.0)  # of the words, that are tried
 BEST = 4  # widths of each affinity that are tried with those of the other
 MOST = 100.0  # wide kernels hand on nearly the same to all, and their little difference may weigh much
+USUAL = 0.5  # exponent of either, where nothing speaks for another
+CAUTION = 2.0  # nats that it must gain, over all documents, to be off by a factor of e
 
 
 @dataclass(frozen=True)
@@ -122,22 +124,29 @@ def _loss(fit: tuple[float, Mixture]) -> float:
 
 
 def _fit(held_out: HeldOut, mixture: Mixture) -> tuple[float, Mixture]:
-    """The exponents that suit a mixture best, and the negative log-likelihood that they leave."""
+    """The exponents that suit a mixture best, and the negative log-likelihood that they leave.
+
+    Of few documents the likelihood says little: a penalty, the same for any number, keeps the exponents near the usual.
+    """
     opinions = torch.stack(
         [torch.log_softmax(held_out.logits.double(), dim=1), log_opinion(held_out.propagated(mixture))]
     ).numpy()
     labels = held_out.labels.numpy()
     of_truth = opinions[:, np.arange(len(labels)), labels]
 
-    def loss_and_slopes(exponents: np.ndarray) -> tuple[float, np.ndarray]:
+    def loss_and_slopes(logarithms: np.ndarray) -> tuple[float, np.ndarray]:
+        exponents, off = np.exp(logarithms), logarithms - np.log(USUAL)
         scores = np.tensordot(exponents, opinions, axes=1)
         scores -= scores.max(axis=1, keepdims=True)
         probabilities = np.exp(scores)
         total = probabilities.sum(axis=1)
         expected = np.einsum("knc,nc->kn", opinions, probabilities) / total
         loss = np.log(total) - scores[np.arange(len(labels)), labels]
-        return float(loss.mean()), (expected - of_truth).mean(axis=1)
+        length, caution = np.hypot(off, 0.1), CAUTION / len(labels)
+        slopes = exponents * (expected - of_truth).mean(axis=1) + caution * off / length
+        return float(loss.mean() + caution * length.sum()), slopes
 
-    found = minimize(loss_and_slopes, [0.7, 0.3], jac=True, method="L-BFGS-B", bounds=[(0.0, MOST)] * 2)
-    head_weight, weight = (float(exponent) for exponent in found.x)
+    start, bounds = np.log([USUAL] * 2), [(np.log(1.0 / MOST), np.log(MOST))] * 2
+    found = minimize(loss_and_slopes, start, jac=True, method="L-BFGS-B", bounds=bounds)
+    head_weight, weight = (float(exponent) for exponent in np.exp(found.x))
     return float(found.fun), replace(mixture, weight=weight, head_weight=head_weight)

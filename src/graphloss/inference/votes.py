@@ -1,13 +1,87 @@
 """The labels that the documents of an index hand to others, over one affinity at a time."""
 
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from graphloss.graph.induction import class_shares, one_hot, walk_rows, width_grid
+from graphloss.graph.induction import class_shares, walk_rows, width_grid
 from graphloss.inference.index import Index, Similarities, Views
+from graphloss.inference.mixture import LEAST, SHARES, mixed_shares
 
 SAMPLE = 200  # documents whose similarities say which widths are worth trying
+JUDGED = 128  # labels by which a kernel is chosen
+
+
+class Kernel(NamedTuple):
+    """How documents hand on labels: kernel widths among embeddings and among words, and the share of the words."""
+
+    bandwidth: float
+    word_bandwidth: float
+    word_share: float
+
+
+def choose_kernel(index: Index) -> Kernel:
+    """The widths and the share of the words under which a sample of the labels, each left out, is most likely.
+
+    No label costs more than if its class had a thousandth: a few wrong ones are not to choose the kernel.
+    """
+    labelled = index.labelled
+    some = labelled[torch.from_numpy(np.random.default_rng(0).permutation(len(labelled))[:JUDGED])]
+    views = Views(index.embeddings[some], index.words[some.numpy()])
+    widths, word_widths = width_grids(index, views)
+    truth = index.labels[some][:, None]
+
+    def likelihood(shares: Tensor) -> float:
+        return float((shares.gather(1, truth) + LEAST).log().mean())
+
+    if not index.vectors.terms:
+        word_widths = word_widths[:1]
+    embeddings, words = votes_by_width(index, views, widths, word_widths, themselves=some)
+    best = int(np.argmax([likelihood(shares) for shares in embeddings]))
+    best_words = int(np.argmax([likelihood(shares) for shares in words]))
+    mixed = [likelihood(mixed_shares(embeddings[best], words[best_words], share)) for share in SHARES]
+    return Kernel(widths[best], word_widths[best_words], SHARES[int(np.argmax(mixed))])
+
+
+def left_out_votes(index: Index, kernel: Kernel, rows: Int[Tensor, " n"] | None = None) -> Float[Tensor, "n C"]:
+    """The labels that n documents of an index receive from all others in it.
+
+    Args:
+        index: N documents.
+        kernel: how labels are handed on.
+        rows: their row numbers; None for all.
+    """
+    own = torch.arange(len(index)) if rows is None else rows
+    received = []
+    for tile in index.tiles(len(own)):
+        part = Views(index.embeddings[own[tile]], index.words[own[tile].numpy()])
+        shares = votes(without(index.by_embedding(part), own[tile]), kernel.bandwidth, index.targets)
+        if kernel.word_share:
+            words = votes(without(index.by_words(part), own[tile]), kernel.word_bandwidth, index.targets)
+            shares = mixed_shares(shares, words, kernel.word_share)
+        received.append(shares)
+    return torch.cat(received)
+
+
+def smoothed(index: Index) -> Index:
+    """An index whose unlabelled documents tell others what their neighbours and they themselves are thought to be,
+    instead of what is thought of each alone.
+
+    One step of propagation over the graph of all documents, labelled ones holding their label. Further steps, or the
+    harmonic solution, would let what is said of the many without a label drown what the labels say.
+
+    Source: Delalleau, Bengio & Le Roux (2005) for handing labels on to new documents through unlabelled ones.
+    """
+    rows = torch.nonzero(index.labels < 0)[:, 0]
+    if not len(rows):
+        return index
+    targets = index.targets.clone()
+    targets[rows] = left_out_votes(index, choose_kernel(index), rows)
+    return replace(index, targets=targets)
 
 
 def votes(similarities: Similarities, width: float, targets: Float[Tensor, "N C"]) -> Float[Tensor, "n C"]:
@@ -40,7 +114,6 @@ def votes_by_width(
         word_widths: m among words.
         themselves: row numbers of the documents in the index, where they are in it: each is left out.
     """
-    targets = one_hot(index.labels, len(index.names))
     parts = []
     for tile in index.tiles(len(views.embeddings)):
         part = Views(views.embeddings[tile], views.words[tile])
@@ -48,7 +121,7 @@ def votes_by_width(
         found = ((index.by_embedding(part), widths), (index.by_words(part), word_widths))
         parts.append(
             [
-                torch.stack([votes(without(similarities, own), width, targets) for width in grid])
+                torch.stack([votes(without(similarities, own), width, index.targets) for width in grid])
                 for similarities, grid in found
             ]
         )

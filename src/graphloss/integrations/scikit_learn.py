@@ -123,7 +123,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         """
         classifier = self._fitted()
         if texts is None:
-            index, rows = classifier.graph.index, np.arange(len(classifier.graph.index))
+            index = classifier.graph.index.take(classifier.graph.index.labelled)
+            rows = np.arange(len(index))
         else:
             documents = Documents(_strings(texts), [None if _missing(each) else str(each) for each in labels or []])
             names = label_names(documents)

@@ -1,0 +1,125 @@
+"""The linear head, and what it says of documents when it has not seen them."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from graphloss.models.linear_head import FOLDS, LinearHead, fit_linear_head
+
+
+def clusters(labels: list[int], spread: float = 0.1, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Around the axes, one for each class."""
+    generator = torch.Generator().manual_seed(seed)
+    classes = torch.tensor(labels)
+    return torch.eye(6)[classes] + spread * torch.randn(len(labels), 6, generator=generator), classes
+
+
+def test_separable_classes_are_learned() -> None:
+    embeddings, labels = clusters([0, 1, 2] * 10)
+    head = fit_linear_head(embeddings, labels, 3)
+    new, truth = clusters([2, 0, 1] * 10, seed=1)
+    assert torch.equal(head.logits(new).argmax(1), truth)
+    assert torch.equal(head.left_out.argmax(1), labels)
+    assert (head.weight.shape, head.bias.shape, head.left_out.shape) == ((3, 6), (3,), (30, 3))
+
+
+def test_logits_by_hand() -> None:
+    head = LinearHead(torch.tensor([[1.0, 2.0], [0.0, -1.0]]), torch.tensor([0.5, 0.0]), torch.zeros(0, 2))
+    assert head.logits(torch.tensor([[1.0, 1.0], [0.0, 3.0]], dtype=torch.bfloat16)).tolist() == [
+        [3.5, -1.0],
+        [6.5, -3.0],
+    ]
+
+
+def test_a_wrong_label_is_judged_by_its_neighbours_when_it_is_left_out() -> None:
+    embeddings, labels = clusters([0, 1, 2] * 12)
+    given = labels.clone()
+    given[7], given[20] = 0, 1
+    head = fit_linear_head(embeddings, given, 3)
+    assert torch.equal(head.left_out.argmax(1), labels)
+    assert not torch.equal(head.left_out, head.logits(embeddings))
+
+
+def test_a_head_that_has_not_seen_a_document_knows_nothing_of_a_direction_of_its_own() -> None:
+    """Each document has an axis to itself, on which other documents teach nothing: only the biases are left."""
+    labels = torch.arange(30) % 3
+    head = fit_linear_head(torch.eye(30), labels, 3)
+    assert torch.equal(head.logits(torch.eye(30)).argmax(1), labels)
+    assert len({tuple(row) for row in head.left_out.tolist()}) == FOLDS
+
+
+def test_two_classes() -> None:
+    embeddings, labels = clusters([0, 1] * 10)
+    head = fit_linear_head(embeddings, labels, 2)
+    assert torch.equal(head.logits(embeddings).argmax(1), labels)
+    assert torch.equal(head.left_out.argmax(1), labels)
+    torch.testing.assert_close(head.weight[0], -head.weight[1])
+    torch.testing.assert_close(head.bias[0], -head.bias[1])
+
+
+def test_probabilities_of_two_classes_are_those_of_logistic_regression() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    embeddings, labels = clusters([0, 1] * 20, spread=1.0)
+    points = embeddings / embeddings.square().sum(1).mean().sqrt()
+    head = fit_linear_head(embeddings, labels, 2)
+    got = torch.softmax(head.logits(embeddings), dim=1).numpy()
+    candidates = [
+        LogisticRegression(C=strength, tol=1e-3, max_iter=300).fit(points.numpy(), labels.numpy())
+        for strength in (1.0, 10.0, 100.0)
+    ]
+    off = [np.abs(candidate.predict_proba(points.numpy()) - got).max() for candidate in candidates]
+    assert min(off) < 1e-3
+
+
+@pytest.mark.parametrize("present", [[0, 2], [1, 2, 4], [3]])
+def test_classes_without_a_document_are_never_predicted(present: list[int]) -> None:
+    embeddings, labels = clusters(present * 8)
+    head = fit_linear_head(embeddings, labels, 6)
+    anywhere = 5.0 * torch.randn(200, 6, generator=torch.Generator().manual_seed(2))
+    for logits in (head.logits(anywhere), head.left_out):
+        assert set(logits.argmax(1).tolist()) <= set(present)
+    assert torch.equal(head.left_out.argmax(1), labels)
+
+
+def test_a_class_of_one_is_never_predicted_for_its_only_member() -> None:
+    embeddings, labels = clusters([0] * 10 + [1] * 10 + [2])
+    head = fit_linear_head(embeddings, labels, 3)
+    assert int(head.left_out[20].argmax()) != 2
+    assert int(head.logits(embeddings)[20].argmax()) == 2
+
+
+def test_documents_without_a_label_teach_nothing_and_get_logits_of_the_head() -> None:
+    embeddings, labels = clusters([0, 1, 2] * 10)
+    hidden = labels.clone()
+    hidden[[3, 11, 12]] = -100
+    head = fit_linear_head(embeddings, hidden, 3)
+    known = hidden >= 0
+    without = fit_linear_head(embeddings[known], labels[known], 3)
+    torch.testing.assert_close(head.weight, without.weight)
+    torch.testing.assert_close(head.left_out[known], without.left_out)
+    assert torch.equal(head.left_out[~known], head.logits(embeddings)[~known])
+
+
+@pytest.mark.parametrize("factor", [1000.0, 0.001])
+def test_the_length_of_embeddings_does_not_matter(factor: float) -> None:
+    embeddings, labels = clusters([0, 1, 2] * 12, spread=0.6)
+    head, scaled = fit_linear_head(embeddings, labels, 3), fit_linear_head(factor * embeddings, labels, 3)
+    torch.testing.assert_close(scaled.logits(factor * embeddings), head.logits(embeddings), atol=2e-2, rtol=2e-2)
+    torch.testing.assert_close(scaled.left_out, head.left_out, atol=2e-2, rtol=2e-2)
+    assert torch.equal(scaled.left_out.argmax(1), head.left_out.argmax(1))
+
+
+def test_embeddings_of_length_zero_teach_the_class_shares() -> None:
+    head = fit_linear_head(torch.zeros(20, 6), torch.tensor([0] * 15 + [1] * 5), 2)
+    shares = torch.softmax(head.logits(torch.zeros(1, 6)), dim=1)
+    torch.testing.assert_close(shares, torch.tensor([[0.75, 0.25]]), atol=1e-2, rtol=0.0)
+
+
+def test_strong_regularization_is_chosen_where_embeddings_say_nothing() -> None:
+    generator = torch.Generator().manual_seed(0)
+    noise, labels = torch.randn(60, 40, generator=generator), torch.arange(60) % 3
+    head = fit_linear_head(noise, labels, 3)
+    loss = torch.nn.functional.cross_entropy(head.left_out, labels)
+    assert float(loss) < 1.5  # an even guess costs log 3 = 1.1
