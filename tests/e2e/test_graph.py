@@ -220,3 +220,35 @@ def test_fine_tuning_starts_from_the_frozen_head(encoders: dict[str, Path], data
     )
     assert scores["frozen"]["test"]["accuracy"] > scores["random"]["test"]["accuracy"] + 0.2
     assert scores["random"]["floor"] == scores["frozen"]["floor"]
+
+
+def test_unlabelled_documents_join_training_and_leaks_are_named(
+    encoders: dict[str, Path], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts, _ = sentences(30, seed=11)
+    leaked = (data / "test.csv").read_text().splitlines()[1].split(",")[0].upper()
+    (tmp_path / "more.csv").write_text(
+        "\n".join(["text,label", *(f"{text},food" for text in texts), f"{leaked},"]) + "\n"
+    )
+    flags = [
+        "--encoder",
+        str(encoders["bert"]),
+        "--use_cpu",
+        "--max_steps",
+        "4",
+        "--logging_steps",
+        "1",
+        "--floor",
+        "no",
+    ]
+    usual = ["train", "--data", str(data), *flags, "--per_device_train_batch_size", "16", "--unlabelled_ramp_up", "0.5"]
+    source = ["--unlabelled", str(tmp_path / "more.csv"), "--output_dir", str(tmp_path / "run")]
+    assert main([*usual, *source, "--strict"]) == 2
+    assert "1 of 31 documents also stand in validation or test (rows 31)" in capsys.readouterr().err
+    assert main([*usual, *source]) == 0
+    assert "are left out (rows 31)" in capsys.readouterr().out
+    steps = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    assert [step["unlabelled"] for step in steps if "unlabelled" in step] == [0, 4, 8, 8]
+    assert json.loads((tmp_path / "run" / "index" / "index.json").read_text())["documents"] == 90
+    assert main([*usual, "--unlabelled_share", "1", "--output_dir", str(tmp_path / "other")]) == 2
+    assert "unlabelled_share must lie in [0, 1)" in capsys.readouterr().err

@@ -387,3 +387,32 @@ def test_gradient_by_finite_differences(
         width = loss._width(embeddings, given, alone=False)
         monkeypatch.setattr(loss, "_width", lambda *_, **__: width)
     assert torch.autograd.gradcheck(lambda x, *_: loss(x, given), inputs)
+
+
+def test_class_mass_gives_all_nodes_the_shares_of_the_labelled() -> None:
+    generator = torch.Generator().manual_seed(0)
+    embeddings = torch.randn(60, 8, generator=generator, dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([0] * 16 + [1] * 4 + [-100] * 40)
+    plain, weighed = GLoss(3, seed=1), GLoss(3, seed=1, class_mass=True)
+    assert weighed(embeddings, labels) != plain(embeddings, labels)
+    [(labelled, masked)] = split_batch(labels, 0.7, "stratified", torch.Generator().manual_seed(1_000_003))
+    shares = torch.bincount(labels[labelled], minlength=3) / len(labelled)
+    expected = propagate(
+        embeddings,
+        labels,
+        labelled,
+        masked,
+        num_labels=3,
+        bandwidth=bandwidth_sqrt(embeddings),
+        teleport=1e-4,
+        class_mass=shares.double(),
+    )
+    assert weighed.diagnostics["graph_loss"] == pytest.approx(
+        float(propagation_loss(expected, labels[masked]).detach())
+    )
+    weighed(embeddings, labels).backward()
+    assert embeddings.grad is not None
+    assert embeddings.grad.isfinite().all()  # also with a third class, which has no mass to divide by
+    torch.testing.assert_close(
+        GLoss(3, seed=1, class_mass=True)(embeddings[:20], labels[:20]), GLoss(3, seed=1)(embeddings[:20], labels[:20])
+    )
