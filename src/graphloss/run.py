@@ -120,8 +120,8 @@ def run_training(
     run = _Run.prepare(config, splits or _read(config, console), console)
     if config.training.setup == "frozen":
         config.model.head = "linear"
-        run.open(overwrite=overwrite)
         trained = run.frozen
+        run.open(overwrite=overwrite)
     else:
         trained = run.fine_tune(overwrite=overwrite, resume=resume)
     run.save_model(trained.model)

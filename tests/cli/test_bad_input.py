@@ -155,7 +155,11 @@ MISTAKES = {
         "documents_per_class must lie between 0 and per_device_train_batch_size 128, got 200",
     ),
     "attention that is not installed": (
-        good("--attn_implementation", "flash_attention_2"),
+        good("--attn_implementation", "flash_attention_2", "--max_length", "64"),
+        "cannot be loaded: ",
+    ),
+    "attention that is not installed, frozen": (
+        good("--attn_implementation", "flash_attention_2", "--max_length", "64", "--setup", "frozen", "--quiet"),
         "cannot be loaded: ",
     ),
     "no such encoder": (good("--encoder", "./nowhere"), "encoder './nowhere' does not exist; give minilm, a folder"),
