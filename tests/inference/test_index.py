@@ -288,3 +288,16 @@ def test_the_nearest_by_words_are_those_of_the_exact_search(approximate: int, mo
         assert sorted(similar.values(), reverse=True) == pytest.approx(exact[row].topk(len(similar)).values.tolist())
         for document, value in similar.items():
             assert value == pytest.approx(float(exact[row, document]))
+
+
+def test_what_finds_the_nearest_is_saved_with_the_index(approximate: int, tmp_path: Path) -> None:
+    given, new = corpus(300), corpus(30, seed=1)
+    index = given.index()
+    expected = index.by_embedding(index.views(new.documents, new.embeddings))
+    index.save(tmp_path / "index", "encoder")
+    assert (tmp_path / "index" / "nearest.faiss").exists()
+    loaded = Index.load(tmp_path / "index", "encoder")
+    found = loaded.by_embedding(loaded.views(new.documents, new.embeddings))
+    assert torch.equal(found.documents, expected.documents)
+    assert loaded._nearest.nprobe == index._nearest.nprobe
+    assert loaded.take(torch.arange(5)).folder is None

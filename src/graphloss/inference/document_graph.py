@@ -172,7 +172,7 @@ def fit_graph(
 def _cross_fitted(held_out: HeldOut) -> Float[Tensor, "n C"]:
     """Predictions for held-out documents by mixtures that were chosen without them."""
     fold = torch.from_numpy(np.random.default_rng(0).permutation(len(held_out.labels)) % FOLDS)
-    mixed = torch.empty(len(held_out.labels), held_out.logits.shape[1], dtype=torch.float64)
+    mixed = torch.softmax(held_out.logits.double(), dim=1)
     for number in range(FOLDS):
         rows = torch.nonzero(fold == number)[:, 0]
         others = torch.nonzero(fold != number)[:, 0]

@@ -29,6 +29,7 @@ from graphloss.graph.induction import one_hot
 FORMAT = 1
 EXACT = 50_000  # documents; beyond, a new one is compared with its nearest
 NEAREST = 1_000
+NEAREST_FILE = "nearest.faiss"
 TILE = 2_000_000  # similarities at once: more would leave the caches
 
 
@@ -68,6 +69,7 @@ class Index:
         names: of the C classes.
         vectors: that make the TF-IDF vectors of other documents.
         targets: (N, C) float32, what they tell others: their label; where they have none, what is thought of them.
+        folder: that it was read from, if it was.
     """
 
     embeddings: Float[Tensor, "N d"]
@@ -77,6 +79,7 @@ class Index:
     names: list[str]
     vectors: WordVectors
     targets: Float[Tensor, "N C"]
+    folder: Path | None = None
 
     @classmethod
     def build(
@@ -147,6 +150,7 @@ class Index:
             labels=self.labels[rows],
             documents=self.documents.take(rows.tolist()),
             targets=self.targets[rows],
+            folder=None,
         )
 
     def views(self, documents: Documents, embeddings: Float[Tensor, "n d"]) -> Views:
@@ -196,6 +200,8 @@ class Index:
                 f"an index of {len(self):,} documents needs faiss to find the nearest ones (pip install faiss-cpu); or "
                 f"keep at most {EXACT:,} with --index_size"
             ) from None
+        if self.folder is not None and (self.folder / NEAREST_FILE).exists():
+            return faiss.read_index(str(self.folder / NEAREST_FILE))
         points = self.embeddings.numpy()
         cells = int(4 * len(self) ** 0.5)
         index: Any = faiss.index_factory(points.shape[1], f"IVF{cells},Flat", faiss.METRIC_INNER_PRODUCT)
@@ -230,6 +236,10 @@ class Index:
             columns["text_pair"] = self.documents.text_pairs
         pyarrow.parquet.write_table(pyarrow.table(columns), partial / "documents.parquet")
         pyarrow.parquet.write_table(pyarrow.table({"term": self.vectors.terms}), partial / "terms.parquet")
+        if len(self) > EXACT:
+            import faiss
+
+            faiss.write_index(self._nearest, str(partial / NEAREST_FILE))
         size = sum(path.stat().st_size for path in partial.iterdir())
         header = {"format": FORMAT, "encoder": encoder, "documents": len(self), "names": self.names, "bytes": size}
         (partial / "index.json").write_text(json.dumps(header, indent=2) + "\n")
@@ -270,6 +280,7 @@ class Index:
             names=header["names"],
             vectors=WordVectors(terms, tensors["word_weights"].numpy()),
             targets=tensors["targets"],
+            folder=folder,
         )
 
 
