@@ -2,7 +2,7 @@
 
 Run `GRAPHLOSS_DATA=FOLDER python benchmarks/predict.py`. Predictions for the test documents of MR by a linear head on
 frozen MiniLM, in turn: by `transformers.pipeline` with default settings, as `graphloss predict` does it, and with
-`--graph`; medians of five. Then an explanation of one document among 100,000, made from pairs of MR's, against the
+`--graph`; medians of three. Then an explanation of one document among 100,000, made from pairs of MR's, against the
 encoder's pass of that document. Writes results/predict.json.
 """
 
@@ -29,7 +29,7 @@ from graphloss.run import RunConfig, run_training
 from graphloss.training.config import DataConfig, GLossConfig, GraphConfig, ModelConfig, TrainingConfig
 
 DOCUMENTS = 100_000
-REPETITIONS = 5
+REPETITIONS = 3
 
 
 def train(folder: Path, head: str) -> TrainedClassifier:

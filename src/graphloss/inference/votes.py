@@ -13,7 +13,7 @@ from graphloss.inference.index import Index, Similarities, Views
 from graphloss.inference.mixture import LEAST, SHARES, mixed_shares
 
 SAMPLE = 200  # documents whose similarities say which widths are worth trying
-JUDGED = 128  # labels by which a kernel is chosen
+JUDGED = 512  # labels by which a kernel is chosen
 
 
 class Kernel(NamedTuple):

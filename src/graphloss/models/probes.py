@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-RIDGES = (1e-5, 1e-4, 1e-3, 1e-2)  # of the variance along all directions
-SHRINKAGES = (0.2, 0.5, 0.7, 0.9)
-RIDGE_SHARPNESS = (3.0, 5.0, 8.0, 13.0, 20.0)
-LDA_SHARPNESS = (0.1, 0.2, 0.4, 0.7)
+RIDGES = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)  # of the variance along all directions
+SHRINKAGES = (0.1, 0.3, 0.5, 0.7, 0.9)
+RIDGE_SHARPNESS = (3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0)
+LDA_SHARPNESS = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
 SURE = 7.0  # nats: no document costs more, lest a few wrong labels choose the probe
 
 
