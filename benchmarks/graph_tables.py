@@ -37,7 +37,8 @@ def graph_inference_table() -> str:
                 continue
             head = [run["metrics"]["test"]["accuracy"] for run in runs]
             graph = [run["metrics"]["graph"]["test"]["accuracy"] for run in runs]
-            changed = f"{sum(run['corrected'] for run in runs)} : {sum(run['spoiled'] for run in runs)}"
+            counted = [run for run in runs if "corrected" in run]
+            changed = f"{sum(run['corrected'] for run in counted)} : {sum(run['spoiled'] for run in counted)}"
             cells = [str(len(runs)), spread(head), f"**{spread(graph)}**", f"{100 * (mean(graph) - mean(head)):+.2f}"]
             others = [f"{100 * words[data]:.2f}", f"{BERTGCN[data]:.1f}"]
             lines.append(f"| {data}, {text} | {' | '.join([*cells, changed, *others])} |")
