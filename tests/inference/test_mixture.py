@@ -24,7 +24,7 @@ from graphloss.inference.mixture import (
     mixed_shares,
 )
 
-CLASSES, MANY = 3, 3_000
+CLASSES, MANY = 3, 1_500
 WIDTHS, WORD_WIDTHS = [0.1, 0.2, 0.4], [0.3, 0.6]
 
 
