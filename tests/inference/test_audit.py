@@ -209,3 +209,19 @@ def test_a_large_index_is_audited_by_its_nearest_documents(monkeypatch: pytest.M
     against = votes_against(given.index, audited.kernel)
     labels = given.index.labels.numpy()
     assert (labels[against.rows] != labels[:, None])[against.shares > 0].all()
+
+
+def test_duplicates_of_one_label_do_not_conflict() -> None:
+    given = corpus(20)
+    documents = Documents(given.documents.texts * 2)
+    index, _ = Index.build(documents, given.labels * 2, NAMES, torch.cat([given.embeddings] * 2))
+    found = find_duplicates(votes_against(index, audit(index).kernel), index, {})
+    for row, others in found.conflicting.items():
+        assert (index.labels[others] != index.labels[row]).all()
+
+
+def test_documents_that_are_all_the_same_and_classes_without_any_are_judged() -> None:
+    index, _ = Index.build(Documents(["a b"] * 16), [0] * 12 + [1] * 4, ["x", "y", "unused"], torch.ones(16, 4))
+    judged = audit(index)
+    assert np.isfinite(judged.score).all()
+    assert set(judged.suggested.tolist()) <= {0, 1}

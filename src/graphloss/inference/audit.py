@@ -40,7 +40,7 @@ class Opinions(NamedTuple):
 
     def corrected(self) -> Float[Tensor, "n C"]:
         """The mean of the three, each with large classes marked down, which are said too easily."""
-        marked_down = CORRECTION * self.shares.clamp_min(1e-12).log()
+        marked_down = torch.where(self.shares > 0, CORRECTION * self.shares.log(), torch.inf)  # none without a document
         return torch.stack(
             [torch.softmax(opinion - marked_down, dim=1) for opinion in (self.graph, self.ridge, self.lda)]
         ).mean(dim=0)
@@ -206,7 +206,8 @@ def find_duplicates(against: Against, index: Index, others: dict[str, Documents]
         index: n documents.
         others: documents by the name of their split.
     """
-    alike = against.similarity > DUPLICATE
+    differ = (index.labels[torch.from_numpy(against.rows)] != index.labels[:, None]).numpy()
+    alike = differ & (against.similarity > DUPLICATE)
     conflicting = {int(row): against.rows[row][alike[row]].tolist() for row in np.flatnonzero(alike.any(axis=1))}
     places: dict[str, list[str]] = {}
     for split, documents in others.items():

@@ -146,6 +146,8 @@ def fit_graph(
     """
     known = torch.nonzero(labels >= 0)[:, 0]
     grids = width_grids(index, validation)
+    if not len(known):
+        return DocumentGraph(index, Mixture(grids[0][0], grids[1][0], 0.0, 0.0), coverage=coverage)
     seen = Views(validation.embeddings[known], validation.words[known.numpy()])
     checked = HeldOut(logits[known], *votes_by_width(index, seen, *grids), labels[known], *grids)
     if left_out is None or len(index.labelled) < len(index):

@@ -42,7 +42,7 @@ def ridge_left_out(
     moments = rotated.mT @ (targets - shares)
     fits = []
     for ridge in RIDGES:
-        scale = (values.clamp_min(0.0) + ridge * values.sum()).reciprocal()
+        scale = (values.clamp_min(0.0) + ridge * values.sum()).clamp_min(1e-12).reciprocal()
         fitted = rotated @ (scale[:, None] * moments)
         leverage = (squares @ scale)[:, None] + 1.0 / len(points)
         left_out = (fitted - leverage * (targets - shares)) / (1.0 - leverage).clamp_min(1e-6) + shares
