@@ -53,7 +53,7 @@ class DocumentGraph:
     """The index of a run and how its graph goes into predictions.
 
     Attributes:
-        index: the labelled documents.
+        index: the training documents.
         mixture: kernel widths and weights.
         threshold: kernel mass below which the run abstains; so chosen that it answers a share `coverage` of the
             validation documents.
@@ -101,10 +101,8 @@ class DocumentGraph:
 
     def save(self, folder: Path, encoder: str) -> None:
         """Write the index and the mixture; see `Index.save`."""
-        self.index.save(folder, encoder)
         settings = {name: value for name, value in vars(self).items() if name not in ("index", "mixture")}
-        content = {"mixture": asdict(self.mixture)} | settings
-        (folder / SETTINGS).write_text(json.dumps(content, indent=2) + "\n")
+        self.index.save(folder, encoder, {SETTINGS: {"mixture": asdict(self.mixture)} | settings})
 
     @classmethod
     def load(cls, folder: Path, encoder: str) -> "DocumentGraph":
@@ -130,7 +128,7 @@ def fit_graph(
     """Choose how the graph of an index goes into predictions.
 
     Args:
-        index: N labelled documents.
+        index: N documents.
         validation: n documents that neither the encoder nor the head was fitted to.
         logits: (n, C) of the head for them.
         labels: (n,) their classes.

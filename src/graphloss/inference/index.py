@@ -211,12 +211,13 @@ class Index:
         index.nprobe = max(cells // 32, 8)
         return index
 
-    def save(self, folder: Path, encoder: str) -> None:
+    def save(self, folder: Path, encoder: str, beside: dict[str, Any] | None = None) -> None:
         """Write the index so that the folder appears whole.
 
         Args:
             folder: to be replaced where it is there.
             encoder: fingerprint of the model that made the embeddings.
+            beside: what else goes into the folder: by the name of a file, what it holds as JSON.
         """
         partial = folder.with_name(folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -240,6 +241,8 @@ class Index:
             import faiss
 
             faiss.write_index(self._nearest, str(partial / NEAREST_FILE))
+        for name, content in (beside or {}).items():
+            (partial / name).write_text(json.dumps(content, indent=2) + "\n")
         size = sum(path.stat().st_size for path in partial.iterdir())
         header = {"format": FORMAT, "encoder": encoder, "documents": len(self), "names": self.names, "bytes": size}
         (partial / "index.json").write_text(json.dumps(header, indent=2) + "\n")

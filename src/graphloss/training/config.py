@@ -45,7 +45,7 @@ class DataConfig:
     )
     unlabelled: str | None = _option(
         None,
-        "File of further training documents whose labels, if any, are not read: unlabelled nodes of the batch graphs.",
+        "File of further training documents whose labels, if any, are not read: nodes of the batch graphs and of the index.",
     )
     strict: bool = _option(
         False, "Refuse unlabelled documents that also stand in validation or test, instead of leaving them out."
@@ -232,7 +232,7 @@ class TrainingConfig(TrainingArguments):
     )
     setup: str = _option(
         "integrated",
-        "integrated: fine-tune the encoder and its head; frozen: leave it as it is and fit a linear head, in a minute.",
+        "integrated: fine-tune the encoder and its head; frozen: leave it as it is and fit a linear head to it.",
         ("integrated", "frozen"),
     )
     class_weights: str = _option(
