@@ -45,7 +45,7 @@ class DataConfig:
     )
     unlabelled: str | None = _option(
         None,
-        "File of further training documents whose labels, if any, are not read: nodes of the batch graphs and the index.",
+        "File of further training documents whose labels, if any, are not read: nodes of batch graphs and index.",
     )
     strict: bool = _option(
         False, "Refuse unlabelled documents that also stand in validation or test, instead of leaving them out."
