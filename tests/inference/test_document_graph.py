@@ -124,7 +124,7 @@ def test_documents_are_told_the_same_in_tiles(monkeypatch: pytest.MonkeyPatch) -
     whole = graph.propagate(views)
     monkeypatch.setattr(index_module, "TILE", 90)
     for got, expected in zip(graph.propagate(views), whole, strict=True):
-        torch.testing.assert_close(got, expected)
+        torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_the_nearest_documents_tell_nearly_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,13 @@ from graphloss.data.documents import Documents
 
 @dataclass(frozen=True)
 class WordVectors:
-    """TF-IDF: the words and pairs of neighbouring words of training documents, and their weights.
+    """TF-IDF: the words of training documents, and their weights.
+
+    Single words: with pairs of neighbouring words beside them the vectors of two documents on one subject are less
+    alike, and labels handed on over them were less often right (docs/log.md).
 
     Attributes:
-        terms: V words and pairs of words, by their column.
+        terms: V words, by their column.
         weights: (V,) float, the inverse document frequency of each.
 
     Source: Salton & Buckley (1988); smoothed and with logarithmic counts, as scikit-learn does it.
@@ -27,7 +30,7 @@ class WordVectors:
 
     @classmethod
     def fit(cls, documents: Documents) -> "WordVectors":
-        """Take the terms of documents; of those with pairs, both texts."""
+        """Take the words of documents; of those with pairs, of both texts."""
         vectorizer = _vectorizer()
         try:
             vectorizer.fit(_whole_texts(documents))
@@ -51,7 +54,7 @@ class WordVectors:
 def _vectorizer(**settings: Any) -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer  # when first asked for: a run should start without it
 
-    return TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=1, dtype=np.float32, **settings)
+    return TfidfVectorizer(sublinear_tf=True, dtype=np.float32, **settings)
 
 
 def _whole_texts(documents: Documents) -> list[str]:

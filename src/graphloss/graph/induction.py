@@ -49,8 +49,10 @@ def walk_rows(similarities: Float[Tensor, "n N"], bandwidth: float) -> Float[Ten
 
 def kernel_mass(similarities: Float[Tensor, "n N"], bandwidth: float) -> Float[Tensor, " n"]:
     """The sum of the Gaussian weights of a document to the labelled ones: N where it coincides with all of them, next
-    to nothing where nothing like it has a label."""
-    return ((similarities - 1.0) / bandwidth**2).exp().sum(dim=1)
+    to nothing where nothing like it has a label. In float64: float32 has no number as small as that."""
+    highest = similarities.amax(dim=1).clamp_min_(-1.0)
+    relative = similarities.sub(highest[:, None]).mul_(bandwidth**-2).exp_().sum(dim=1)
+    return relative.double() * ((highest.double() - 1.0) / bandwidth**2).exp()
 
 
 def class_shares(rows: Float[Tensor, "n N"], targets: Float[Tensor, "N C"]) -> Float[Tensor, "n C"]:

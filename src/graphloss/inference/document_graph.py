@@ -27,7 +27,7 @@ class Reach(NamedTuple):
     Attributes:
         embeddings: (n, N) shares over the embeddings.
         words: (n, N) shares over the words; both add up to one for each document.
-        mass: (n,) kernel mass.
+        mass: (n,) kernel mass, float64.
     """
 
     embeddings: Float[Tensor, "n N"]
