@@ -59,7 +59,7 @@ def scores_of(output: Path) -> dict:
 
 
 def word_machine(data: str) -> dict:
-    """TF-IDF of words and pairs of words, and a linear support vector machine: test accuracy at the strength that validation prefers."""
+    """TF-IDF of words and pairs of words, and a linear support vector machine of the strength that suits validation."""
     splits = read_all(data, Columns())
     vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2)).fit(splits["train"].texts)
     points = {split: vectorizer.transform(documents.texts) for split, documents in splits.items()}

@@ -176,7 +176,8 @@ class _Run:
 
     def fine_tune(self, *, overwrite: bool, resume: bool) -> Trained:
         """Train the encoder and its head."""
-        start = self.frozen.model if self.config.model.head_start == "frozen" else None
+        goes_on = resume and bool(self.config.directory.checkpoints())
+        start = self.frozen.model if self.config.model.head_start == "frozen" and not goes_on else None
         set_seed(self.config.training.seed)
         model = self._build(self.config.model.head)
         if start is not None:
