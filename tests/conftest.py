@@ -11,6 +11,7 @@ os.environ["GRAPHLOSS_CACHE"] = tempfile.mkdtemp(prefix="graphloss-tokens-")
 
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     AutoModel,
@@ -58,6 +59,7 @@ CONFIGS = {
 def _quiet() -> None:
     quiet_libraries()
     torch.set_num_threads(1)
+    threadpool_limits(1)  # of numpy and scipy, too: tests run side by side
 
 
 def _tokenizer(decoder: bool) -> PreTrainedTokenizerFast:

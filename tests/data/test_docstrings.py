@@ -8,7 +8,9 @@ from graphloss.data.docstrings import docstring_splits
 
 @pytest.fixture(scope="module")
 def splits() -> docstrings.Splits:
-    return docstring_splits(classes=8, training=8, validation=4, test=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(docstrings, "CANDIDATES", 10)  # fewer files to read
+        return docstring_splits(classes=8, training=8, validation=4, test=4)
 
 
 def test_balanced_disjoint_splits_of_real_texts(splits: docstrings.Splits) -> None:

@@ -160,15 +160,17 @@ class StopAt(TrainerCallback):
 def test_an_interrupted_run_goes_on_from_its_checkpoint(
     train: Train, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = train("--quiet", "--logging_steps", "1", name="whole", encoder="llama")  # no dropout there
+    flags = ["--logging_steps", "1", "--head", "linear", "--head_start", "frozen"]
+    whole = train(*flags, "--quiet", name="whole", encoder="llama")  # no dropout there
     report = run_module.Report
     monkeypatch.setattr(run_module, "Report", lambda console: _with_stop(report(console)))
-    run = train("--quiet", "--logging_steps", "1", encoder="llama", status=3)
+    run = train(*flags, "--quiet", encoder="llama", status=3)
     assert "interrupted; the last checkpoint is" in capsys.readouterr().err
     monkeypatch.setattr(run_module, "Report", report)
     train("--quiet", encoder="llama", status=2)
     assert "holds a run" in capsys.readouterr().err
-    train("--resume", "--logging_steps", "1", encoder="llama")
+    train("--resume", *flags, encoder="llama")
+    assert "fitting a linear head" not in capsys.readouterr().out
     assert {path.name for path in run.iterdir()} == FILES
     losses = [
         [(entry["step"], entry["loss"]) for entry in lines(path / "history.jsonl") if "loss" in entry]

@@ -3,11 +3,13 @@ from pathlib import Path
 import pytest
 
 from graphloss.cli.main import main
+from graphloss.data import docstrings
 
 
 def test_demo_prints_the_floor_and_both_losses(
-    encoders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    encoders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(docstrings, "CANDIDATES", 12)  # fewer files to read
     folder = tmp_path / "demo"
     flags = ["demo", "--output_dir", str(folder), "--encoder", str(encoders["bert"])]
     assert main([*flags, "--steps", "2", "--labels_per_class", "4"]) == 0
