@@ -12,10 +12,10 @@ import pytest
 import yaml
 from transformers import TrainerCallback, pipeline
 
-from graphloss import run as run_module
 from graphloss.cli.main import VERBS, main
 from graphloss.data.files import read_documents
 from graphloss.inference.classifier import TrainedClassifier
+from graphloss.run import encoder_run
 
 Train = Callable[..., Path]
 FILES = {"config.yaml", "environment.json", "history.jsonl", "index", "metrics.json", "model", "predictions.parquet"}
@@ -162,11 +162,11 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(
 ) -> None:
     flags = ["--logging_steps", "1", "--head", "linear", "--head_start", "frozen"]
     whole = train(*flags, "--quiet", name="whole", encoder="llama")  # no dropout there
-    report = run_module.Report
-    monkeypatch.setattr(run_module, "Report", lambda console: _with_stop(report(console)))
+    report = encoder_run.Report
+    monkeypatch.setattr(encoder_run, "Report", lambda console: _with_stop(report(console)))
     run = train(*flags, "--quiet", encoder="llama", status=3)
     assert "interrupted; the last checkpoint is" in capsys.readouterr().err
-    monkeypatch.setattr(run_module, "Report", report)
+    monkeypatch.setattr(encoder_run, "Report", report)
     train("--quiet", encoder="llama", status=2)
     assert "holds a run" in capsys.readouterr().err
     train("--resume", *flags, encoder="llama")

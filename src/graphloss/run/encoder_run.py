@@ -1,28 +1,22 @@
-"""A run, from documents to a run directory."""
+"""Training an encoder with a head, or a head alone, from documents to a run directory."""
 
-import functools
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 import torch
 from datasets import Dataset
 from rich.console import Console
 from torch import Tensor, nn
 from transformers import PrinterCallback, set_seed
 
-from graphloss.data.documents import Documents, label_ids, label_names, listed, single_labels
-from graphloss.data.files import read_documents
-from graphloss.data.splits import Splits, read_splits
+from graphloss.data.splits import Splits
 from graphloss.data.tokens import encode
-from graphloss.data.unlabelled import add_unlabelled
-from graphloss.errors import InputError
-from graphloss.evaluation.metrics import classification_metrics, softmax
+from graphloss.evaluation.metrics import softmax
 from graphloss.inference.document_graph import DocumentGraph, fit_graph
 from graphloss.inference.index import Index, fingerprint
 from graphloss.inference.votes import smoothed
@@ -32,46 +26,14 @@ from graphloss.models.encoder import Encoder, fitting_length, load_encoder
 from graphloss.models.forward import Answers, answer
 from graphloss.models.linear_head import fit_linear_head
 from graphloss.models.sentence_encoder import write_modules
+from graphloss.run.config import RunConfig
+from graphloss.run.documents import LabelledSplits, read_documents_of
+from graphloss.run.results import Probabilities, scores, write_predictions
 from graphloss.training.callbacks import History, Report
-from graphloss.training.config import DataConfig, GLossConfig, GraphConfig, ModelConfig, TrainingConfig
-from graphloss.training.run_directory import RunDirectory, describe_environment, write_json, write_yaml
+from graphloss.training.run_directory import describe_environment, write_json, write_yaml
 from graphloss.training.trainer import GraphLossTrainer
 
 DECISIONS = ("precision", "micro_batch_size")  # what the machine decides where the user does not
-
-
-@dataclass
-class RunConfig:
-    """All settings of a run."""
-
-    data: DataConfig
-    model: ModelConfig
-    gloss: GLossConfig
-    graph: GraphConfig
-    training: TrainingConfig
-
-    @property
-    def directory(self) -> RunDirectory:
-        """Where the run goes.
-
-        Raises:
-            InputError: where none was named.
-        """
-        if self.training.output_dir is None or "output_dir" in self.training.left_open:
-            raise InputError("--output_dir is missing; name the folder for the run")
-        return RunDirectory(Path(self.training.output_dir))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Flat, by name: all fields of our own, and those of `TrainingArguments` that differ from the defaults."""
-        settings = asdict(self.data) | asdict(self.model) | asdict(self.gloss) | asdict(self.graph)
-        shown = {*TrainingConfig.__annotations__, "learning_rate", "seed"} - self.training.left_open
-        for field in fields(TrainingConfig):
-            if field.name in ("bf16", "fp16"):
-                continue  # `precision` says it
-            value = getattr(self.training, field.name)
-            if field.name in shown or (field.name not in self.training.left_open and value != field.default):
-                settings[field.name] = getattr(value, "value", value)
-        return settings
 
 
 class Trained(NamedTuple):
@@ -117,7 +79,9 @@ def run_training(
     config.directory.check(overwrite=overwrite, resume=resume)
     if resume:
         _keep_decisions(config)
-    run = _Run.prepare(config, splits or _read(config, console), console)
+    say = partial(_say, console)
+    data = LabelledSplits.of(splits or read_documents_of(config, say), say)
+    run = _EncoderRun.prepare(config, data, console)
     if config.training.setup == "frozen":
         config.model.head = "linear"
         trained = run.frozen
@@ -129,24 +93,21 @@ def run_training(
 
 
 @dataclass(eq=False)
-class _Run:
+class _EncoderRun:
     """The documents of a run, and the steps from them to the run directory."""
 
     config: RunConfig
-    splits: Splits
-    names: list[str]
-    labels: dict[str, list[int]]
+    data: LabelledSplits
     encoder: Encoder
     pooling: str
     console: Console
 
     @classmethod
-    def prepare(cls, config: RunConfig, splits: Splits, console: Console) -> "_Run":
-        names, labels = _label(splits, console)
+    def prepare(cls, config: RunConfig, data: LabelledSplits, console: Console) -> "_EncoderRun":
         encoder = load_encoder(config.model.encoder)
-        config.model.max_length = fitting_length(encoder, config.model.max_length, lambda line: _say(console, line))
+        config.model.max_length = fitting_length(encoder, config.model.max_length, partial(_say, console))
         pooling = encoder.pooling if config.model.pooling == "auto" else config.model.pooling
-        return cls(config, splits, names, labels, encoder, pooling, console)
+        return cls(config, data, encoder, pooling, console)
 
     def open(self, *, overwrite: bool, resume: bool = False) -> list[Path]:
         """Write the settings into the run directory; gives the checkpoints there, where they are to be gone on from."""
@@ -162,7 +123,7 @@ class _Run:
         write_json(directory.environment, describe_environment(training.seed, str(training.device)))
         return checkpoints
 
-    @functools.cached_property
+    @cached_property
     def frozen(self) -> Trained:
         """A linear head on the encoder as it was published, with its answers for the training documents."""
         self.say("fitting a linear head to the encoder as it was")
@@ -170,7 +131,7 @@ class _Run:
         self.config.training.settle_precision(self.say)
         nn.Module.to(model, self.config.training.device)
         train = self._training_answer(model)
-        head = fit_linear_head(train.embeddings, torch.tensor(self.labels["train"]), len(self.names))
+        head = fit_linear_head(train.embeddings, torch.tensor(self.data.ids["train"]), len(self.data.names))
         model.get_submodule("head").load_state_dict({"weight": head.weight, "bias": head.bias})
         return Trained(model, train._replace(logits=head.logits(train.embeddings)), head.left_out)
 
@@ -200,32 +161,32 @@ class _Run:
 
     def save_model(self, model: Classifier) -> None:
         """Write the model so that its folder appears whole."""
-        partial = self.config.directory.path / "model.partial"
-        partial.mkdir(exist_ok=True)
-        save_classifier(model, partial)
+        unfinished = self.config.directory.path / "model.partial"
+        unfinished.mkdir(exist_ok=True)
+        save_classifier(model, unfinished)
         self.encoder.tokenizer.model_max_length = self.config.model.max_length
-        self.encoder.tokenizer.save_pretrained(partial)
+        self.encoder.tokenizer.save_pretrained(unfinished)
         dimension, max_length = self.encoder.config.hidden_size, self.config.model.max_length
-        write_modules(partial, pooling=self.pooling, dimension=dimension, max_length=max_length)
+        write_modules(unfinished, pooling=self.pooling, dimension=dimension, max_length=max_length)
         shutil.rmtree(self.config.directory.model, ignore_errors=True)  # of a run that was cut off after this
-        partial.replace(self.config.directory.model)
+        unfinished.replace(self.config.directory.model)
 
     def finish(self, trained: Trained) -> dict[str, Any]:
         """Write the index, the predictions and, last, the scores."""
         directory = self.config.directory
-        answers = {split: self._answer(trained.model, split) for split in self._scored}
+        answers = {split: self._answer(trained.model, split) for split in self.data.scored}
         heads = {split: softmax(each.logits.numpy()) for split, each in answers.items()}
-        metrics: dict[str, Any] = self._scores(heads)
-        mixed: dict[str, np.ndarray] = {}
+        metrics: dict[str, Any] = scores(self.data, heads)
+        mixed: Probabilities = {}
         if trained.train is not None and self.config.graph.index:
             graph = self._fit_graph(trained.train, trained.left_out, answers["validation"])
             graph.save(directory.index, fingerprint(directory.model))
             mixed = {split: self._with_graph(graph, split, each) for split, each in answers.items()}
-            metrics["graph"] = self._scores(mixed) | {"weight": graph.mixture.weight}
+            metrics["graph"] = scores(self.data, mixed) | {"weight": graph.mixture.weight}
         if self.config.graph.floor and trained is not self.frozen:
             floor = {split: softmax(self._answer(self.frozen.model, split).logits.numpy()) for split in answers}
-            metrics["floor"] = self._scores(floor)
-        self._write_predictions(heads, mixed)
+            metrics["floor"] = scores(self.data, floor)
+        write_predictions(directory.predictions, self.data, heads, mixed)
         write_json(directory.metrics, metrics)
         directory.remove_checkpoints()
         return metrics
@@ -234,19 +195,15 @@ class _Run:
         """Tell the user, in one line."""
         _say(self.console, line)
 
-    @functools.cached_property
-    def _scored(self) -> list[str]:
-        return ["validation"] if self.splits.test is None else ["validation", "test"]
-
-    @functools.cached_property
+    @cached_property
     def _say_once(self) -> Callable[[str], None]:
-        return functools.cache(self.say)  # what is true of several splits
+        return cache(self.say)  # what is true of several splits
 
-    @functools.cache  # noqa: B019 - both go with the process
+    @cache  # noqa: B019 - both go with the process
     def _tokens(self, split: str) -> Dataset:
-        cache = self.config.data.token_cache(self.encoder.tokenizer, self._say_once)
-        documents, most = getattr(self.splits, split), self.config.model.max_length
-        tokens = encode(documents, self.encoder.tokenizer, most, self.labels[split], cache)
+        kept = self.config.data.token_cache(self.encoder.tokenizer, self._say_once)
+        documents, most = self.data.documents(split), self.config.model.max_length
+        tokens = encode(documents, self.encoder.tokenizer, most, self.data.ids[split], kept)
         full = sum(len(ids) == most for ids in tokens["input_ids"])
         if split == "train" and full:
             self.say(
@@ -268,7 +225,7 @@ class _Run:
     def _build(self, head: str) -> Classifier:
         attention = self.config.model.attn_implementation
         return build_classifier(
-            self.encoder, self.names, head=head, pooling=self.pooling, attn_implementation=attention
+            self.encoder, self.data.names, head=head, pooling=self.pooling, attn_implementation=attention
         )
 
     def _trainer(self, model: Classifier) -> GraphLossTrainer:
@@ -287,9 +244,9 @@ class _Run:
 
     def _fit_graph(self, train: Answers, left_out: Tensor | None, validation: Answers) -> DocumentGraph:
         index, rows = Index.build(
-            self.splits.train,
-            self.labels["train"],
-            self.names,
+            self.data.splits.train,
+            self.data.ids["train"],
+            self.data.names,
             train.embeddings,
             opinions=torch.softmax(train.logits, dim=1),
             most=self.config.graph.index_size,
@@ -297,53 +254,17 @@ class _Run:
         )
         return fit_graph(
             smoothed(index),
-            validation=index.views(self.splits.validation, validation.embeddings),
+            validation=index.views(self.data.splits.validation, validation.embeddings),
             logits=validation.logits,
-            labels=torch.tensor(self.labels["validation"]),
+            labels=torch.tensor(self.data.ids["validation"]),
             left_out=None if left_out is None else left_out[rows],
             coverage=self.config.graph.coverage,
         )
 
     def _with_graph(self, graph: DocumentGraph, split: str, answers: Answers) -> np.ndarray:
         """(n, C) probabilities by head and graph."""
-        views = graph.index.views(getattr(self.splits, split), answers.embeddings)
+        views = graph.index.views(self.data.documents(split), answers.embeddings)
         return graph.mixture.mix(answers.logits, graph.propagate(views).probabilities).numpy()
-
-    def _scores(self, probabilities: dict[str, np.ndarray]) -> dict[str, Any]:
-        return {
-            split: classification_metrics(values, np.asarray(self.labels[split]))
-            for split, values in probabilities.items()
-        }
-
-    def _write_predictions(self, heads: dict[str, np.ndarray], mixed: dict[str, np.ndarray]) -> None:
-        tables = []
-        for split, values in heads.items():
-            documents: Documents = getattr(self.splits, split)
-            columns = {"split": [split] * len(documents), "row": list(range(len(documents)))}
-            columns |= {"text": documents.texts, "label": documents.labels, **_decided(values, self.names, "")}
-            if split in mixed:
-                columns |= _decided(mixed[split], self.names, "graph_")
-            tables.append(pyarrow.table(columns))
-        partial = self.config.directory.predictions.with_suffix(".partial")
-        pyarrow.parquet.write_table(pyarrow.concat_tables(tables), partial)
-        partial.replace(self.config.directory.predictions)
-
-
-def _read(config: RunConfig, console: Console) -> Splits:
-    splits = read_splits(
-        data=config.data.data,
-        train=config.data.train,
-        validation=config.data.validation,
-        test=config.data.test,
-        columns=config.data.columns,
-        allow_unlabelled=config.data.allow_unlabelled,
-        validation_fraction=config.data.validation_fraction,
-        seed=config.training.seed,
-    )
-    if config.data.unlabelled is None:
-        return splits
-    others = read_documents(config.data.unlabelled, config.data.columns, labels="optional")
-    return add_unlabelled(splits, others, strict=config.data.strict, say=lambda line: _say(console, line))
 
 
 def _keep_decisions(config: RunConfig) -> None:
@@ -352,24 +273,6 @@ def _keep_decisions(config: RunConfig) -> None:
     for name in DECISIONS:
         if getattr(config.training, name) == "auto":
             setattr(config.training, name, str(decided.get(name, "auto")))
-
-
-def _label(splits: Splits, console: Console) -> tuple[list[str], dict[str, list[int]]]:
-    names = label_names(splits.train)
-    single = single_labels(splits.train)
-    if single:
-        _say(console, f"note: one training document only for {listed(single)}; the graph cannot check these labels")
-    labels = {"train": label_ids(splits.train, names), "validation": label_ids(splits.validation, names)}
-    if splits.test is not None:
-        labels["test"] = label_ids(splits.test, names)
-    return names, labels
-
-
-def _decided(probabilities: np.ndarray, names: list[str], prefix: str) -> dict[str, Any]:
-    return {
-        f"{prefix}prediction": [names[index] for index in probabilities.argmax(axis=1)],
-        f"{prefix}probability": probabilities.max(axis=1),
-    }
 
 
 def _say(console: Console, line: str) -> None:
