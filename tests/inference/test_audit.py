@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from graphloss.data.documents import Documents
-from graphloss.inference import audit as audit_module
 from graphloss.inference import index as index_module
 from graphloss.inference.audit import Audit, as_table, audit, find_duplicates, votes_against
 from graphloss.inference.index import Index
@@ -201,7 +200,6 @@ def test_a_large_index_is_audited_by_its_nearest_documents(monkeypatch: pytest.M
     pytest.importorskip("faiss")
     given = flipped(150, 0.1)
     monkeypatch.setattr(index_module, "EXACT", 0)
-    monkeypatch.setattr(audit_module, "EXACT", 0)
     monkeypatch.setattr(index_module, "NEAREST", 20)
     audited = audit(given.index)
     assert sorted(audited.order()[:15].tolist()) == given.rows

@@ -133,7 +133,7 @@ def test_the_nearest_documents_tell_nearly_all(monkeypatch: pytest.MonkeyPatch) 
     exact, reached = graph.propagate(views), graph.reach(views)
     monkeypatch.setattr(index_module, "EXACT", 0)
     monkeypatch.setattr(index_module, "NEAREST", 29)
-    graph.index._nearest.nprobe = graph.index._nearest.nlist
+    graph.index.nearest.nprobe = graph.index.nearest.nlist
     for got, expected in zip(graph.propagate(views), exact, strict=True):
         torch.testing.assert_close(got, expected, atol=2e-2, rtol=2e-2)
     near = graph.reach(views)

@@ -13,7 +13,8 @@ from torch import Tensor
 from graphloss.data.documents import Documents
 from graphloss.errors import InputError
 from graphloss.inference import index as index_module
-from graphloss.inference.index import Index, Similarities, fingerprint
+from graphloss.inference.index import Index, Similarities
+from graphloss.inference.index_files import fingerprint, load_index, save_index
 from tests.inference.corpus import NAMES, Corpus, corpus
 
 ENCODER = "a fingerprint"
@@ -22,7 +23,7 @@ ENCODER = "a fingerprint"
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     """The folder of an index of thirty documents."""
-    corpus(30).index().save(tmp_path / "run" / "index", ENCODER)
+    save_index(corpus(30).index(), tmp_path / "run" / "index", ENCODER)
     return tmp_path / "run" / "index"
 
 
@@ -125,8 +126,8 @@ def test_an_index_that_was_read_back_is_the_same(pairs: bool, tmp_path: Path) ->
     if pairs:
         given, new = with_pairs(given, ["the soup"] * 15 + ["a star"] * 15), with_pairs(new, ["salt"] * 6)
     built = given.index()
-    built.save(tmp_path / "index", ENCODER)
-    read = Index.load(tmp_path / "index", ENCODER)
+    save_index(built, tmp_path / "index", ENCODER)
+    read = load_index(tmp_path / "index", ENCODER)
     assert (read.names, len(read), read.labels.tolist()) == (built.names, 30, given.labels)
     assert (read.documents.texts, read.documents.text_pairs) == (given.documents.texts, given.documents.text_pairs)
     assert read.vectors.terms == built.vectors.terms
@@ -141,47 +142,47 @@ def test_what_documents_tell_is_read_back(tmp_path: Path) -> None:
     given = corpus(4)
     opinions = torch.tensor([[0.7, 0.2, 0.1]]).repeat(4, 1)
     index, _ = Index.build(given.documents, [0, -100, 2, -100], NAMES, given.embeddings, opinions=opinions)
-    index.save(tmp_path / "index", ENCODER)
-    read = Index.load(tmp_path / "index", ENCODER)
+    save_index(index, tmp_path / "index", ENCODER)
+    read = load_index(tmp_path / "index", ENCODER)
     assert torch.equal(read.targets, index.targets)
     assert read.labels.tolist() == [0, -100, 2, -100]
 
 
 def test_an_index_of_documents_without_words_is_read_back(tmp_path: Path) -> None:
     index, _ = Index.build(Documents(["", "?", "!"]), [0, 1, 2], NAMES, torch.eye(3))
-    index.save(tmp_path / "index", ENCODER)
-    read = Index.load(tmp_path / "index", ENCODER)
+    save_index(index, tmp_path / "index", ENCODER)
+    read = load_index(tmp_path / "index", ENCODER)
     assert (read.vectors.terms, read.words.shape) == ([], (3, 0))
 
 
 def test_an_index_is_replaced_whole(saved: Path) -> None:
     (saved / "of_before.txt").write_text("gone")
-    corpus(12).index().save(saved, ENCODER)
-    assert len(Index.load(saved, ENCODER)) == 12
+    save_index(corpus(12).index(), saved, ENCODER)
+    assert len(load_index(saved, ENCODER)) == 12
     assert not (saved / "of_before.txt").exists()
     assert [path.name for path in saved.parent.iterdir()] == ["index"]
 
 
 def test_a_run_without_an_index(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="keeps no index of its training documents; train it with --index yes"):
-        Index.load(tmp_path / "run" / "index", ENCODER)
+        load_index(tmp_path / "run" / "index", ENCODER)
 
 
 def test_an_index_of_another_encoder(saved: Path) -> None:
     with pytest.raises(InputError, match=r"made with another encoder .* train the run again"):
-        Index.load(saved, "another fingerprint")
+        load_index(saved, "another fingerprint")
 
 
 def test_an_index_of_another_format(saved: Path) -> None:
     edit(saved, format=99)
     with pytest.raises(InputError, match="an index of format 99, this version reads 1; train the run again"):
-        Index.load(saved, ENCODER)
+        load_index(saved, ENCODER)
 
 
 def test_an_index_larger_than_the_memory(saved: Path) -> None:
     edit(saved, bytes=10**15, documents=10**9)
     with pytest.raises(InputError, match=r"1,000,000,000 documents and takes 2000000\.0 GB") as refused:
-        Index.load(saved, ENCODER)
+        load_index(saved, ENCODER)
     advised = int(str(refused.value).split("--index_size ")[1].split()[0])
     assert 0 < advised < 10**9
 
@@ -241,7 +242,7 @@ def test_the_nearest_embeddings_are_those_of_the_exact_search(approximate: int) 
     index = given.index()
     views = index.views(new.documents, new.embeddings)
     exact = views.embeddings @ index.embeddings.T
-    index._nearest.nprobe = index._nearest.nlist
+    index.nearest.nprobe = index.nearest.nlist
     found = index.by_embedding(views)
     best = exact.topk(approximate, dim=1)
     torch.testing.assert_close(found.values, best.values)
@@ -253,7 +254,7 @@ def test_looking_into_few_cells_finds_most_of_the_nearest(approximate: int) -> N
     index = given.index()
     views = index.views(new.documents, new.embeddings)
     exact = (views.embeddings @ index.embeddings.T).topk(approximate, dim=1).indices
-    assert index._nearest.nprobe < index._nearest.nlist / 4
+    assert index.nearest.nprobe < index.nearest.nlist / 4
     found = index.by_embedding(views)
     shared = [len(set(exact[row].tolist()) & nearest(found, row).keys()) for row in range(50)]
     assert np.mean(shared) > 0.7 * approximate
@@ -294,10 +295,10 @@ def test_what_finds_the_nearest_is_saved_with_the_index(approximate: int, tmp_pa
     given, new = corpus(300), corpus(30, seed=1)
     index = given.index()
     expected = index.by_embedding(index.views(new.documents, new.embeddings))
-    index.save(tmp_path / "index", "encoder")
+    save_index(index, tmp_path / "index", "encoder")
     assert (tmp_path / "index" / "nearest.faiss").exists()
-    loaded = Index.load(tmp_path / "index", "encoder")
+    loaded = load_index(tmp_path / "index", "encoder")
     found = loaded.by_embedding(loaded.views(new.documents, new.embeddings))
     assert torch.equal(found.documents, expected.documents)
-    assert loaded._nearest.nprobe == index._nearest.nprobe
+    assert loaded.nearest.nprobe == index.nearest.nprobe
     assert loaded.take(torch.arange(5)).folder is None

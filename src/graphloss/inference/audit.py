@@ -11,7 +11,7 @@ from torch import Tensor
 
 from graphloss.data.documents import Documents
 from graphloss.graph.induction import left_out_shares, walk_rows
-from graphloss.inference.index import EXACT, Index, Views
+from graphloss.inference.index import Index, Views
 from graphloss.inference.votes import Kernel, choose_kernel, left_out_votes, without
 from graphloss.models.probes import lda_left_out, ridge_left_out
 
@@ -105,7 +105,7 @@ def audit(index: Index) -> Audit:
 
 def _propagated(index: Index, kernel: Kernel) -> Float[Tensor, "n C"]:
     """The labels that each document would receive from all others."""
-    if len(index) > EXACT or kernel.word_share:
+    if not index.exact or kernel.word_share:
         return left_out_votes(index, kernel)
     return left_out_shares(index.embeddings, index.targets, kernel.bandwidth)  # as the former, in half the time
 

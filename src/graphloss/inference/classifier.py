@@ -17,7 +17,7 @@ from graphloss.data.tokens import cut_off, encode, encode_windows
 from graphloss.errors import InputError
 from graphloss.evaluation.metrics import softmax
 from graphloss.inference.document_graph import DocumentGraph
-from graphloss.inference.index import fingerprint
+from graphloss.inference.index_files import fingerprint
 from graphloss.models.classifier import Classifier, build_classifier, load_classifier
 from graphloss.models.encoder import Encoder, fitting_length
 from graphloss.models.forward import Answers, answer

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from graphloss.graph.induction import kernel_mass, walk_rows
 from graphloss.inference.index import Index, Similarities, Views
+from graphloss.inference.index_files import load_index, save_index
 from graphloss.inference.mixture import HeldOut, Mixture, choose, mixed_shares
 from graphloss.inference.votes import spread, votes, votes_by_width, width_grids
 
@@ -100,18 +101,18 @@ class DocumentGraph:
         )
 
     def save(self, folder: Path, encoder: str) -> None:
-        """Write the index and the mixture; see `Index.save`."""
+        """Write the index and the mixture; see `save_index`."""
         settings = {name: value for name, value in vars(self).items() if name not in ("index", "mixture")}
-        self.index.save(folder, encoder, {SETTINGS: {"mixture": asdict(self.mixture)} | settings})
+        save_index(self.index, folder, encoder, {SETTINGS: {"mixture": asdict(self.mixture)} | settings})
 
     @classmethod
     def load(cls, folder: Path, encoder: str) -> "DocumentGraph":
         """Read what `save` wrote.
 
         Raises:
-            InputError: as `Index.load`.
+            InputError: as `load_index`.
         """
-        index = Index.load(folder, encoder)
+        index = load_index(folder, encoder)
         content = json.loads((folder / SETTINGS).read_text())
         return cls(index, Mixture(**content.pop("mixture")), **content)
 

@@ -1,8 +1,5 @@
 """The training documents of a run, kept so that new documents can be compared with them and hear their labels."""
 
-import hashlib
-import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,12 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import psutil
-import pyarrow
-import pyarrow.parquet
 import torch
 from jaxtyping import Float, Int
-from safetensors.torch import load_file, save_file
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
@@ -26,7 +19,6 @@ from graphloss.errors import InputError
 from graphloss.graph.affinity import scale_to_unit
 from graphloss.graph.induction import one_hot
 
-FORMAT = 1
 EXACT = 50_000  # documents; beyond, a new one is compared with its nearest
 NEAREST = 1_000
 NEAREST_FILE = "nearest.faiss"
@@ -137,6 +129,11 @@ class Index:
         return len(self.labels)
 
     @property
+    def exact(self) -> bool:
+        """Whether others are compared with every document, and not with the nearest ones alone."""
+        return len(self) <= EXACT
+
+    @property
     def labelled(self) -> Int[Tensor, " l"]:
         """Row numbers of the documents that have a label."""
         return torch.nonzero(self.labels >= 0)[:, 0]
@@ -164,9 +161,9 @@ class Index:
 
     def by_embedding(self, views: Views) -> Similarities:
         """Cosines of the embeddings of a tile of documents with those of the index."""
-        if len(self) <= EXACT:
+        if self.exact:
             return Similarities(views.embeddings @ self.embeddings.T, None)
-        values, documents = self._nearest.search(views.embeddings.numpy(), NEAREST)
+        values, documents = self.nearest.search(views.embeddings.numpy(), NEAREST)
         found = documents >= 0
         return Similarities(*map(torch.from_numpy, (np.where(found, values, -np.inf), np.where(found, documents, 0))))
 
@@ -174,7 +171,7 @@ class Index:
         """Cosines of the TF-IDF vectors of a tile of documents with those of the index; -inf throughout for a document
         that shares no term with any."""
         products = views.words @ self._documents_by_word
-        if len(self) <= EXACT:
+        if self.exact:
             all_values = torch.from_numpy(products.toarray())
             all_values[torch.from_numpy(np.diff(products.indptr) == 0)] = -torch.inf
             return Similarities(all_values, None)
@@ -192,7 +189,12 @@ class Index:
         return self.words.T.tocsr()
 
     @cached_property
-    def _nearest(self) -> Any:
+    def nearest(self) -> Any:
+        """What finds the nearest documents by their embeddings, in an index too large to compare with all of it.
+
+        Raises:
+            InputError: without faiss.
+        """
         try:
             import faiss
         except ImportError:
@@ -211,81 +213,6 @@ class Index:
         index.nprobe = max(cells // 32, 8)
         return index
 
-    def save(self, folder: Path, encoder: str, beside: dict[str, Any] | None = None) -> None:
-        """Write the index so that the folder appears whole.
-
-        Args:
-            folder: to be replaced where it is there.
-            encoder: fingerprint of the model that made the embeddings.
-            beside: what else goes into the folder: by the name of a file, what it holds as JSON.
-        """
-        partial = folder.with_name(folder.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        tensors = {
-            "embeddings": self.embeddings,
-            "labels": self.labels,
-            "targets": self.targets,
-            "word_weights": torch.from_numpy(np.ascontiguousarray(self.vectors.weights)),
-            "data": torch.from_numpy(self.words.data),
-            "indices": torch.from_numpy(self.words.indices.astype(np.int32)),
-            "indptr": torch.from_numpy(self.words.indptr.astype(np.int64)),
-        }
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial / "vectors.safetensors")
-        columns = {"text": self.documents.texts}
-        if self.documents.text_pairs is not None:
-            columns["text_pair"] = self.documents.text_pairs
-        pyarrow.parquet.write_table(pyarrow.table(columns), partial / "documents.parquet")
-        pyarrow.parquet.write_table(pyarrow.table({"term": self.vectors.terms}), partial / "terms.parquet")
-        if len(self) > EXACT:
-            import faiss
-
-            faiss.write_index(self._nearest, str(partial / NEAREST_FILE))
-        for name, content in (beside or {}).items():
-            (partial / name).write_text(json.dumps(content, indent=2) + "\n")
-        size = sum(path.stat().st_size for path in partial.iterdir())
-        header = {"format": FORMAT, "encoder": encoder, "documents": len(self), "names": self.names, "bytes": size}
-        (partial / "index.json").write_text(json.dumps(header, indent=2) + "\n")
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.replace(folder)
-
-    @classmethod
-    def load(cls, folder: Path, encoder: str) -> "Index":
-        """Read what `save` wrote.
-
-        Args:
-            folder: of the index.
-            encoder: fingerprint of the model that will embed new documents.
-
-        Raises:
-            InputError: where there is no index, it is of another format or encoder, or it does not fit into memory.
-        """
-        header_file = folder / "index.json"
-        if not header_file.exists():
-            raise InputError(f"{folder.parent} keeps no index of its training documents; train it with --index yes")
-        header = json.loads(header_file.read_text())
-        if header["format"] != FORMAT:
-            raise InputError(
-                f"{folder} is an index of format {header['format']}, this version reads {FORMAT}; train the run again"
-            )
-        if header["encoder"] != encoder:
-            raise InputError(f"{folder} was made with another encoder than the model beside it; train the run again")
-        _check_memory(folder, header)
-        tensors = load_file(folder / "vectors.safetensors")
-        documents = pyarrow.parquet.read_table(folder / "documents.parquet").to_pydict()
-        terms = pyarrow.parquet.read_table(folder / "terms.parquet")["term"].to_pylist()
-        parts = tuple(tensors[name].numpy() for name in ("data", "indices", "indptr"))
-        return cls(
-            embeddings=tensors["embeddings"],
-            words=csr_matrix(parts, shape=(header["documents"], len(terms))),
-            labels=tensors["labels"],
-            documents=Documents(documents["text"], text_pairs=documents.get("text_pair"), source=str(folder)),
-            names=header["names"],
-            vectors=WordVectors(terms, tensors["word_weights"].numpy()),
-            targets=tensors["targets"],
-            folder=folder,
-        )
-
 
 def unit_embeddings(embeddings: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     """Embeddings in float32 and of unit length.
@@ -297,22 +224,3 @@ def unit_embeddings(embeddings: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return scale_to_unit(embeddings.float())
     except ValueError as error:
         raise InputError(str(error)) from None
-
-
-def fingerprint(model: Path) -> str:
-    """What tells one saved model from another: a digest of its weights."""
-    digest = hashlib.sha256()
-    for file in sorted(model.glob("*.safetensors")):
-        with file.open("rb") as content:
-            digest.update(hashlib.file_digest(content, "sha256").digest())
-    return digest.hexdigest()
-
-
-def _check_memory(folder: Path, header: dict[str, Any]) -> None:
-    needed, free = 2 * header["bytes"], psutil.virtual_memory().available
-    if needed > free:
-        fitting = int(header["documents"] * free / needed)
-        raise InputError(
-            f"{folder} holds {header['documents']:,} documents and takes {needed / 1e9:.1f} GB, of which "
-            f"{free / 1e9:.1f} GB are free; train the run with --index_size {fitting} to keep so many of them"
-        )

@@ -18,7 +18,8 @@ from graphloss.data.splits import Splits
 from graphloss.data.tokens import encode
 from graphloss.evaluation.metrics import softmax
 from graphloss.inference.document_graph import DocumentGraph, fit_graph
-from graphloss.inference.index import Index, fingerprint
+from graphloss.inference.index import Index
+from graphloss.inference.index_files import fingerprint
 from graphloss.inference.votes import smoothed
 from graphloss.models.adapters import add_adapters, merge_adapters
 from graphloss.models.classifier import Classifier, build_classifier, save_classifier
