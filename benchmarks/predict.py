@@ -26,7 +26,7 @@ from graphloss.inference.document_graph import DocumentGraph
 from graphloss.inference.explain import explain
 from graphloss.inference.index import Index
 from graphloss.run import RunConfig, run_training
-from graphloss.training.config import DataConfig, GLossConfig, GraphConfig, ModelConfig, TrainingConfig
+from graphloss.training.config import DataConfig, GraphConfig, ModelConfig, TrainingConfig
 
 DOCUMENTS = 100_000
 REPETITIONS = 3
@@ -38,7 +38,6 @@ def train(folder: Path, head: str) -> TrainedClassifier:
     config = RunConfig(
         data=DataConfig(data="mr"),
         model=ModelConfig(encoder="minilm", head=head),
-        gloss=GLossConfig(),
         graph=GraphConfig(floor=False),
         training=TrainingConfig(output_dir=str(folder), setup=setup, max_steps=1, save_strategy="no"),
     )

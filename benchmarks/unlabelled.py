@@ -26,10 +26,11 @@ from graphloss.inference.classifier import TrainedClassifier
 from graphloss.inference.document_graph import fit_graph
 from graphloss.inference.index import Index
 from graphloss.inference.votes import smoothed
+from graphloss.losses.config import GLossConfig
 from graphloss.models.encoder import load_encoder
 from graphloss.models.linear_head import fit_linear_head
 from graphloss.run import RunConfig, run_training
-from graphloss.training.config import DataConfig, GLossConfig, GraphConfig, ModelConfig, TrainingConfig
+from graphloss.training.config import DataConfig, GraphConfig, ModelConfig, TrainingConfig
 
 ROOT = Path(__file__).parents[1]
 DATA = ("mr", "r8", "ohsumed", "20ng")

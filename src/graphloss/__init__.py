@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from graphloss import graph
     from graphloss.integrations.scikit_learn import TextClassifier
+    from graphloss.losses.config import GLossConfig
     from graphloss.losses.gloss import GLoss
-    from graphloss.training.config import GLossConfig, TrainingConfig
+    from graphloss.training.config import TrainingConfig
     from graphloss.training.trainer import GraphLossTrainer
 
 __all__ = ["GLoss", "GLossConfig", "GraphLossTrainer", "TextClassifier", "TrainingConfig", "graph"]
@@ -15,7 +16,7 @@ __all__ = ["GLoss", "GLossConfig", "GraphLossTrainer", "TextClassifier", "Traini
 # Imported when first asked for: `graphloss --help` must not wait for torch.
 _HOMES = {
     "GLoss": "graphloss.losses.gloss",
-    "GLossConfig": "graphloss.training.config",
+    "GLossConfig": "graphloss.losses.config",
     "GraphLossTrainer": "graphloss.training.trainer",
     "TextClassifier": "graphloss.integrations.scikit_learn",
     "TrainingConfig": "graphloss.training.config",

@@ -16,7 +16,7 @@ from graphloss.data.splits import Splits
 from graphloss.data.writing import write_table
 from graphloss.errors import InputError
 from graphloss.run import RunConfig, run_training
-from graphloss.training.config import DataConfig, GLossConfig, GraphConfig, ModelConfig, TrainingConfig
+from graphloss.training.config import DataConfig, GraphConfig, ModelConfig, TrainingConfig
 from graphloss.training.run_directory import write_json
 
 MAX_LENGTH = 64
@@ -58,7 +58,6 @@ def _train(key: str, folder: Path, flags: Namespace, console: Console) -> dict[s
     config = RunConfig(
         data=DataConfig(data=str(folder / "data")),
         model=ModelConfig(encoder=flags.encoder, head="linear", max_length=MAX_LENGTH),
-        gloss=GLossConfig(),
         graph=GraphConfig(floor=False),
         training=TrainingConfig(
             output_dir=str(folder / key),

@@ -6,8 +6,7 @@ from rich.console import Console
 
 from graphloss.cli.arguments import Parser
 from graphloss.cli.quiet import quiet_libraries
-from graphloss.run import RunConfig, run_training
-from graphloss.training.config import DataConfig, GLossConfig, GraphConfig, ModelConfig, TrainingConfig
+from graphloss.run import SECTIONS, RunConfig, run_training
 from graphloss.training.failures import NonFiniteLoss, OutOfMemory
 from graphloss.training.run_directory import RunDirectory
 
@@ -44,7 +43,7 @@ def run(arguments: list[str]) -> int:
 def _parser() -> Parser:
     parser = Parser(
         "train",
-        (DataConfig, ModelConfig, GLossConfig, GraphConfig, TrainingConfig),
+        SECTIONS,
         description="Train a classifier on labelled texts. Every option can also stand in the YAML file of --config.",
     )
     parser.add_argument(

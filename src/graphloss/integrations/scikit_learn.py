@@ -25,7 +25,6 @@ from graphloss.inference.classifier import TrainedClassifier
 from graphloss.inference.explain import explain
 from graphloss.inference.index import Index
 from graphloss.run import RunConfig, run_training
-from graphloss.training.config import DataConfig, GLossConfig, GraphConfig, ModelConfig, TrainingConfig
 
 CLASSES = "classes.json"
 
@@ -198,27 +197,17 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         return self._loaded
 
     def _config(self) -> RunConfig:
-        data = {"validation_fraction": self.validation_fraction}
-        model = {"encoder": self.encoder, "max_length": self.max_length}
-        training = {"output_dir": str(self._folder), "setup": self.setup, "loss": self.loss, "seed": self.seed}
-        given: list[tuple[Any, dict[str, Any]]] = [
-            (DataConfig, data),
-            (ModelConfig, model),
-            (GLossConfig, {}),
-            (GraphConfig, {"floor": False}),
-        ]
-        settings = dict(self.settings or {})
-        configs = [_build(kind, values, settings) for kind, values in given]
-        configs.append(_build(TrainingConfig, training, settings))
-        if settings:
-            raise InputError(f"settings: unknown {', '.join(map(repr, settings))}; the names are those of the flags")
-        return RunConfig(*configs)
-
-
-def _build(kind: Any, values: dict[str, Any], settings: dict[str, Any]) -> Any:
-    """A dataclass of given values and of those settings that are its fields, which are taken out."""
-    own = {name: settings.pop(name) for name in list(settings) if name in kind.__dataclass_fields__}
-    return kind(**values | own)
+        own = {
+            "encoder": self.encoder,
+            "max_length": self.max_length,
+            "setup": self.setup,
+            "loss": self.loss,
+            "seed": self.seed,
+            "validation_fraction": self.validation_fraction,
+            "output_dir": str(self._folder),
+            "floor": False,
+        }
+        return RunConfig.of(own | (self.settings or {}))
 
 
 def _missing(label: Any) -> bool:

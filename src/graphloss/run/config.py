@@ -1,23 +1,42 @@
 """All settings of a run in one place."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from graphloss.errors import InputError
-from graphloss.training.config import DataConfig, GLossConfig, GraphConfig, ModelConfig, TrainingConfig
+from graphloss.losses.config import GLossConfig
+from graphloss.training.config import DataConfig, GraphConfig, ModelConfig, TrainingConfig
 from graphloss.training.run_directory import RunDirectory
+
+SECTIONS: tuple[type, ...] = (DataConfig, ModelConfig, GLossConfig, GraphConfig, TrainingConfig)
 
 
 @dataclass
 class RunConfig:
     """All settings of a run."""
 
-    data: DataConfig
-    model: ModelConfig
-    gloss: GLossConfig
-    graph: GraphConfig
-    training: TrainingConfig
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    gloss: GLossConfig = field(default_factory=GLossConfig)
+    graph: GraphConfig = field(default_factory=GraphConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    @classmethod
+    def of(cls, settings: dict[str, Any]) -> "RunConfig":
+        """From settings by the names of their flags, all else at its default.
+
+        Raises:
+            InputError: for names that no flag has, and for values that are refused.
+        """
+        left = dict(settings)
+        sections = []
+        for kind in SECTIONS:
+            names = {each.name for each in fields(kind) if each.init}
+            sections.append(kind(**{name: left.pop(name) for name in list(left) if name in names}))
+        if left:
+            raise InputError(f"settings: unknown {', '.join(map(repr, left))}; the names are those of the flags")
+        return cls(*sections)
 
     @property
     def directory(self) -> RunDirectory:
@@ -34,10 +53,10 @@ class RunConfig:
         """Flat, by name: all fields of our own, and those of `TrainingArguments` that differ from the defaults."""
         settings = asdict(self.data) | asdict(self.model) | asdict(self.gloss) | asdict(self.graph)
         shown = {*TrainingConfig.__annotations__, "learning_rate", "seed"} - self.training.left_open
-        for field in fields(TrainingConfig):
-            if field.name in ("bf16", "fp16"):
+        for each in fields(TrainingConfig):
+            if each.name in ("bf16", "fp16"):
                 continue  # `precision` says it
-            value = getattr(self.training, field.name)
-            if field.name in shown or (field.name not in self.training.left_open and value != field.default):
-                settings[field.name] = getattr(value, "value", value)
+            value = getattr(self.training, each.name)
+            if each.name in shown or (each.name not in self.training.left_open and value != each.default):
+                settings[each.name] = getattr(value, "value", value)
         return settings

@@ -1,59 +1,50 @@
-"""The settings of a run: one dataclass per concern, from which flags, YAML, Python and the saved run all come."""
+"""The settings of a run but for its losses: one dataclass per concern, from which flags, YAML, Python and the saved run
+all come."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase, TrainingArguments
 
 from graphloss.data.files import Columns
 from graphloss.data.token_cache import TokenCache, usual_cache_folder
 from graphloss.errors import InputError
-from graphloss.graph.affinity import TRANSITIONS
-from graphloss.graph.attention import SOLVERS
-from graphloss.graph.masking import MASKINGS
-from graphloss.graph.propagation import OBJECTIVES
-from graphloss.losses.gloss import GLoss, check_bandwidth
+from graphloss.options import option
 from graphloss.training.distributed import agreed
 from graphloss.training.hardware import PRECISIONS, settle_precision
-
-
-def _option(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
-    return field(default=default, metadata={"help": help} | ({"choices": choices} if choices else {}))
 
 
 @dataclass
 class DataConfig:
     """Where the documents come from."""
 
-    train: str | None = _option(None, "File of training documents: .csv, .tsv, .jsonl or .parquet.")
-    validation: str | None = _option(None, "File of validation documents; cut off the training file where not given.")
-    test: str | None = _option(None, "File of test documents, scored once, at the end.")
-    data: str | None = _option(
+    train: str | None = option(None, "File of training documents: .csv, .tsv, .jsonl or .parquet.")
+    validation: str | None = option(None, "File of validation documents; cut off the training file where not given.")
+    test: str | None = option(None, "File of test documents, scored once, at the end.")
+    data: str | None = option(
         None,
         "Instead of files: a folder with train, validation and test files, a benchmark (mr, r8, r52, 20ng, ohsumed), "
         "or a data set on the hub.",
     )
-    text_column: str = _option("text", "Column of the texts.")
-    label_column: str = _option("label", "Column of the labels.")
-    text_pair_column: str = _option("text_pair", "Column of second texts, read where there is one.")
-    allow_unlabelled: bool = _option(
+    text_column: str = option("text", "Column of the texts.")
+    label_column: str = option("label", "Column of the labels.")
+    text_pair_column: str = option("text_pair", "Column of second texts, read where there is one.")
+    allow_unlabelled: bool = option(
         False, "Take training documents with an empty label as unlabelled nodes of the graph instead of refusing them."
     )
-    unlabelled: str | None = _option(
+    unlabelled: str | None = option(
         None,
         "File of further training documents whose labels, if any, are not read: nodes of batch graphs and index.",
     )
-    strict: bool = _option(
+    strict: bool = option(
         False, "Refuse unlabelled documents that also stand in validation or test, instead of leaving them out."
     )
-    validation_fraction: float = _option(
+    validation_fraction: float = option(
         0.1, "Share of the training documents cut off for validation, stratified, where no split is given."
     )
-    cache_dir: str = _option(
+    cache_dir: str = option(
         "auto",
         "Folder where tokenized texts are kept for the next run; none keeps nothing. auto: what GRAPHLOSS_CACHE names, "
         "else the user's folder for caches.",
@@ -81,32 +72,32 @@ class DataConfig:
 class ModelConfig:
     """The classifier that is trained."""
 
-    encoder: str = _option("minilm", "Encoder: minilm, a folder with a saved model, or a name on the hub.")
-    head: str = _option(
+    encoder: str = option("minilm", "Encoder: minilm, a folder with a saved model, or a name on the hub.")
+    head: str = option(
         "stock",
         "Classification head: stock, the architecture's own, which every tool can serve; or linear, the paper's, one "
         "layer on the embedding that the graph sees.",
         ("stock", "linear"),
     )
-    head_start: str = _option(
+    head_start: str = option(
         "random",
         "Weights that a linear head starts from: random, or frozen, those fitted to the encoder as it was, so that "
         "training starts from its accuracy.",
         ("random", "frozen"),
     )
-    pooling: str = _option(
+    pooling: str = option(
         "auto",
         "What the graph sees of the last hidden state: first, mean or last token. auto: what the encoder was made "
         "with, last for decoders, else first.",
         ("auto", "first", "mean", "last"),
     )
-    max_length: int = _option(128, "Texts are cut at this number of tokens.")
-    attn_implementation: str | None = _option(
+    max_length: int = option(128, "Texts are cut at this number of tokens.")
+    attn_implementation: str | None = option(
         None,
         "Attention of transformers: sdpa (its default), eager, or on CUDA flash_attention_2, with which no padding "
         "is computed at all.",
     )
-    lora_rank: int = _option(
+    lora_rank: int = option(
         0, "Train low-rank adapters of this rank in every linear layer of the encoder; 0 for all weights."
     )
 
@@ -116,94 +107,18 @@ class ModelConfig:
 
 
 @dataclass
-class GLossConfig:
-    """The graph loss and its weight."""
-
-    graph_weight: float = _option(
-        0.3,
-        "Lambda in L = lambda L_graph + (1 - lambda) L_CE, from 0 to 1. The paper's 0.7 starves the classifier when "
-        "the loss is not softened by a second softmax.",
-    )
-    bandwidth: str = _option(
-        "sqrt",
-        "Width of the Gaussian affinity: a number above 0; a rule applied to each batch (sqrt, dicm, loo, or local for "
-        "a width of each document); or learned.",
-    )
-    bandwidth_learning_rate: float = _option(0.01, "Learning rate of a learned width, in its logarithm.")
-    transition: str = _option(
-        "row",
-        "Normalization of the graph: row, released (the paper's code) or column (the paper).",
-        TRANSITIONS,
-    )
-    labelled_fraction: float = _option(0.7, "Gamma, the share of the labels of a batch that is kept, from 0 to 1.")
-    masking: str = _option(
-        "stratified",
-        "Which labels are hidden: stratified keeps one of each class, random is the paper's, folds hides each once in "
-        "a step.",
-        MASKINGS,
-    )
-    objective: str = _option(
-        "nll",
-        "Loss on the propagated labels: nll, or what the paper's code does alone (released) or with cross-entropy "
-        "(released-combined).",
-        OBJECTIVES,
-    )
-    teleport: float = _option(
-        1e-4,
-        "Probability that a step of the walk goes to a random labelled document; keeps float32 exact at duplicates.",
-    )
-    memory_size: int = _option(
-        0, "Labelled documents of the last batches that stay in the graph; 0 for none. Emptied after each epoch."
-    )
-    memory_age: int = _option(100, "Steps after which they leave it.")
-    unlabelled_share: float = _option(
-        0.5,
-        "Share of a batch that is filled with unlabelled documents, where there are some; an epoch counts the others.",
-    )
-    unlabelled_ramp_up: float = _option(0.3, "Share of the steps over which it grows from nothing.")
-    class_mass: bool = _option(
-        True,
-        "Where a batch holds unlabelled documents, let what is inferred have the class shares of the labelled ones: "
-        "many nodes without a label would else all get the largest class.",
-    )
-    solver: str = _option(
-        "auto", "Solution of the graph: direct, matrix-free (memory linear in the batch), or the faster.", SOLVERS
-    )
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.graph_weight <= 1.0:
-            raise InputError(f"graph_weight must lie in [0, 1], got {self.graph_weight}")
-        for name in ("unlabelled_share", "unlabelled_ramp_up"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise InputError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
-        if not 0.0 <= self.bandwidth_learning_rate < float("inf"):
-            raise InputError(f"bandwidth_learning_rate must not be negative, got {self.bandwidth_learning_rate}")
-        try:
-            check_bandwidth(self.bandwidth)
-            self.build(num_labels=2)
-        except ValueError as error:
-            raise InputError(str(error)) from None
-
-    def build(self, num_labels: int, *, class_weights: Tensor | None = None, seed: int = 0) -> GLoss:
-        """The loss that these settings describe."""
-        own = {"graph_weight", "bandwidth_learning_rate", "unlabelled_share", "unlabelled_ramp_up"}  # of the trainer
-        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in own}
-        return GLoss(num_labels, **settings, class_weights=class_weights, seed=seed)
-
-
-@dataclass
 class GraphConfig:
     """What a run keeps of its training documents, for predictions that ask them, too."""
 
-    index: bool = _option(
+    index: bool = option(
         True,
         "Keep the training documents in the run: embeddings, words and texts. predict --graph and explain need them.",
     )
-    index_size: int = _option(0, "Training documents kept at most, drawn at random; 0 for all.")
-    coverage: float = _option(
+    index_size: int = option(0, "Training documents kept at most, drawn at random; 0 for all.")
+    coverage: float = option(
         0.9, "Share of the validation documents that predict --graph is to answer; it abstains from the rest."
     )
-    floor: bool = _option(
+    floor: bool = option(
         True, "Also fit a linear head on the encoder as it was, the floor that a fine-tuned run is shown beside."
     )
 
@@ -226,55 +141,55 @@ class TrainingConfig(TrainingArguments):
     the steps. Evaluation happens when checkpoints are saved, or the other way round, unless both are given.
     """
 
-    output_dir: str | None = _option(None, "Run directory: where the model, scores and settings go.")
-    loss: str = _option(
+    output_dir: str | None = option(None, "Run directory: where the model, scores and settings go.")
+    loss: str = option(
         "gloss", "Loss: gloss, the graph loss mixed with cross-entropy, or ce, cross-entropy alone.", ("gloss", "ce")
     )
-    setup: str = _option(
+    setup: str = option(
         "integrated",
         "integrated: fine-tune the encoder and its head; frozen: leave it as it is and fit a linear head to it.",
         ("integrated", "frozen"),
     )
-    class_weights: str = _option(
+    class_weights: str = option(
         "none", "Weights of the classes in the loss: none, or balanced (inverse to their size).", ("none", "balanced")
     )
-    patience: int = _option(
+    patience: int = option(
         3, "Stop after this many evaluations without a better validation macro-F1; 0 never stops early."
     )
 
-    micro_batch_size: str = _option(
+    micro_batch_size: str = option(
         "auto",
         "Documents of a batch whose activations are in memory at once; the others are computed again in the backward "
         "pass, exactly. A number, or auto for what fits.",
     )
-    precision: str = _option(
+    precision: str = option(
         "auto",
         "Precision of the encoder: float32, bf16 or fp16; auto is bf16 where the device is faster in it. The graph "
         "and the weights are always in float32.",
         PRECISIONS,
     )
-    documents_per_class: int = _option(
+    documents_per_class: int = option(
         0,
         "Class-aware batches: documents of a class that share a batch, so that a batch has about batch size / this "
         "many classes; 0 draws batches at random.",
     )
-    per_device_train_batch_size: int = _option(128, "Documents that share a graph, on each device.")
-    per_device_eval_batch_size: int = _option(128, "Documents embedded at once for evaluation, on each device.")
-    num_train_epochs: float = _option(8.0, "Epochs at most.")
-    warmup_steps: float = _option(0.1, "Steps of linear warm-up; below 1, a share of all steps.")
-    logging_steps: float = _option(10, "Steps between two lines of progress.")
-    save_strategy: str | None = _option(  # type: ignore[assignment]
+    per_device_train_batch_size: int = option(128, "Documents that share a graph, on each device.")
+    per_device_eval_batch_size: int = option(128, "Documents embedded at once for evaluation, on each device.")
+    num_train_epochs: float = option(8.0, "Epochs at most.")
+    warmup_steps: float = option(0.1, "Steps of linear warm-up; below 1, a share of all steps.")
+    logging_steps: float = option(10, "Steps between two lines of progress.")
+    save_strategy: str | None = option(  # type: ignore[assignment]
         None, "When checkpoints are saved: epoch (default), steps, best or no."
     )
-    eval_strategy: str | None = _option(  # type: ignore[assignment]
+    eval_strategy: str | None = option(  # type: ignore[assignment]
         None, "When validation documents are scored: as checkpoints are saved, unless both are given."
     )
-    save_total_limit: int | None = _option(2, "Checkpoints kept while training; the best one always is.")
-    load_best_model_at_end: bool = _option(True, "Restore the weights of the best evaluation.")
-    metric_for_best_model: str | None = _option("macro_f1", "Score of the validation documents that decides.")
-    disable_tqdm: bool | None = _option(True, "The progress bars of transformers; our own lines stand instead.")
-    logging_nan_inf_filter: bool = _option(False, "A loss that is not finite stops the run instead of being filtered.")
-    dataloader_pin_memory: bool = _option(torch.cuda.is_available(), "Pin memory for transfers to the device.")
+    save_total_limit: int | None = option(2, "Checkpoints kept while training; the best one always is.")
+    load_best_model_at_end: bool = option(True, "Restore the weights of the best evaluation.")
+    metric_for_best_model: str | None = option("macro_f1", "Score of the validation documents that decides.")
+    disable_tqdm: bool | None = option(True, "The progress bars of transformers; our own lines stand instead.")
+    logging_nan_inf_filter: bool = option(False, "A loss that is not finite stops the run instead of being filtered.")
+    dataloader_pin_memory: bool = option(torch.cuda.is_available(), "Pin memory for transfers to the device.")
 
     def __post_init__(self) -> None:
         if self.loss not in ("gloss", "ce"):

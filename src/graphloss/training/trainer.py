@@ -27,6 +27,7 @@ from graphloss.errors import InputError
 from graphloss.evaluation.metrics import classification_metrics, softmax
 from graphloss.evaluation.silhouette import macro_silhouette
 from graphloss.graph.bandwidth import bandwidth_sqrt
+from graphloss.losses.config import GLossConfig
 from graphloss.models.classifier import Classifier
 from graphloss.models.dropout import quicken_dropout
 from graphloss.models.encoder import usual_pooling
@@ -34,7 +35,7 @@ from graphloss.models.forward import Answers, answer
 from graphloss.models.packing import PackedEncoder, takes_packed_sequences
 from graphloss.models.parts import budget_of
 from graphloss.models.pooling import HiddenStates, encoder_of, pool
-from graphloss.training.config import GLossConfig, TrainingConfig
+from graphloss.training.config import TrainingConfig
 from graphloss.training.distributed import agreed
 from graphloss.training.failures import check_finite, check_weights, is_out_of_memory, out_of_memory
 from graphloss.training.gradient_cache import Passed, pass_in_parts

@@ -1,0 +1,89 @@
+"""The settings of the losses."""
+
+from dataclasses import dataclass, fields
+
+from torch import Tensor
+
+from graphloss.errors import InputError
+from graphloss.graph.affinity import TRANSITIONS
+from graphloss.graph.attention import SOLVERS
+from graphloss.graph.masking import MASKINGS
+from graphloss.graph.propagation import OBJECTIVES
+from graphloss.losses.gloss import GLoss, check_bandwidth
+from graphloss.options import option
+
+
+@dataclass
+class GLossConfig:
+    """The graph loss and its weight."""
+
+    graph_weight: float = option(
+        0.3,
+        "Lambda in L = lambda L_graph + (1 - lambda) L_CE, from 0 to 1. The paper's 0.7 starves the classifier when "
+        "the loss is not softened by a second softmax.",
+    )
+    bandwidth: str = option(
+        "sqrt",
+        "Width of the Gaussian affinity: a number above 0; a rule applied to each batch (sqrt, dicm, loo, or local for "
+        "a width of each document); or learned.",
+    )
+    bandwidth_learning_rate: float = option(0.01, "Learning rate of a learned width, in its logarithm.")
+    transition: str = option(
+        "row",
+        "Normalization of the graph: row, released (the paper's code) or column (the paper).",
+        TRANSITIONS,
+    )
+    labelled_fraction: float = option(0.7, "Gamma, the share of the labels of a batch that is kept, from 0 to 1.")
+    masking: str = option(
+        "stratified",
+        "Which labels are hidden: stratified keeps one of each class, random is the paper's, folds hides each once in "
+        "a step.",
+        MASKINGS,
+    )
+    objective: str = option(
+        "nll",
+        "Loss on the propagated labels: nll, or what the paper's code does alone (released) or with cross-entropy "
+        "(released-combined).",
+        OBJECTIVES,
+    )
+    teleport: float = option(
+        1e-4,
+        "Probability that a step of the walk goes to a random labelled document; keeps float32 exact at duplicates.",
+    )
+    memory_size: int = option(
+        0, "Labelled documents of the last batches that stay in the graph; 0 for none. Emptied after each epoch."
+    )
+    memory_age: int = option(100, "Steps after which they leave it.")
+    unlabelled_share: float = option(
+        0.5,
+        "Share of a batch that is filled with unlabelled documents, where there are some; an epoch counts the others.",
+    )
+    unlabelled_ramp_up: float = option(0.3, "Share of the steps over which it grows from nothing.")
+    class_mass: bool = option(
+        True,
+        "Where a batch holds unlabelled documents, let what is inferred have the class shares of the labelled ones: "
+        "many nodes without a label would else all get the largest class.",
+    )
+    solver: str = option(
+        "auto", "Solution of the graph: direct, matrix-free (memory linear in the batch), or the faster.", SOLVERS
+    )
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.graph_weight <= 1.0:
+            raise InputError(f"graph_weight must lie in [0, 1], got {self.graph_weight}")
+        for name in ("unlabelled_share", "unlabelled_ramp_up"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise InputError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        if not 0.0 <= self.bandwidth_learning_rate < float("inf"):
+            raise InputError(f"bandwidth_learning_rate must not be negative, got {self.bandwidth_learning_rate}")
+        try:
+            check_bandwidth(self.bandwidth)
+            self.build(num_labels=2)
+        except ValueError as error:
+            raise InputError(str(error)) from None
+
+    def build(self, num_labels: int, *, class_weights: Tensor | None = None, seed: int = 0) -> GLoss:
+        """The loss that these settings describe."""
+        own = {"graph_weight", "bandwidth_learning_rate", "unlabelled_share", "unlabelled_ramp_up"}  # of the trainer
+        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in own}
+        return GLoss(num_labels, **settings, class_weights=class_weights, seed=seed)
