@@ -129,7 +129,7 @@ def loss_terms(step: TrainingStep, device: str, turns: int) -> dict[str, float]:
     embeddings = answers.embeddings.to(device).clone().requires_grad_()  # no longer of inference mode
     supcon, batch_all = SupConLoss(), BatchAllTripletLoss(model=None)
     tasks: dict[str, Callable[[], None]] = {
-        "gloss": lambda: step.trainer.graph_loss(embeddings, labels).backward(),
+        "gloss": lambda: step.trainer.combined_loss.graph_loss(embeddings, labels).backward(),
         "supcon": lambda: supcon(embeddings, labels).backward(),
         "batch_all": lambda: batch_all.compute_loss_from_embeddings([embeddings], labels).backward(),
         "cosine": lambda: cosine_loss(embeddings, labels).backward(),

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from graphloss.models.linear_head import FOLDS, LinearHead, fit_linear_head
+from graphloss.models.linear_head import FOLDS, LinearHead, fit_by_adam, fit_linear_head
 
 
 def clusters(labels: list[int], spread: float = 0.1, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -123,3 +123,18 @@ def test_strong_regularization_is_chosen_where_embeddings_say_nothing() -> None:
     head = fit_linear_head(noise, labels, 3)
     loss = torch.nn.functional.cross_entropy(head.left_out, labels)
     assert float(loss) < 1.5  # an even guess costs log 3 = 1.1
+
+
+def test_the_probe_by_adam_learns_and_keeps_its_best_epoch() -> None:
+    """Wide embeddings, whose first weights are small, and many of them: a step moves a weight by 1e-4."""
+    wide = torch.nn.ZeroPad2d((0, 90, 0, 0))
+    embeddings, labels = clusters([0, 1, 2] * 4000)
+    checking, truth = clusters([2, 0, 1] * 10, seed=1)
+    embeddings = wide(torch.cat([embeddings, torch.full((1, 6), 9.0)]))
+    labels = torch.cat([labels, torch.tensor([-100])])
+    head = fit_by_adam(embeddings, labels, 3, wide(checking), truth, seed=0)
+    assert float((head.logits(wide(checking)).argmax(1) == truth).double().mean()) > 0.9
+    assert head.left_out.shape == (12_001, 3)
+    again = fit_by_adam(embeddings, labels, 3, wide(checking), truth, seed=0)
+    assert torch.equal(head.weight, again.weight)
+    assert not head.weight.requires_grad

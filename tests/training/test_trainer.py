@@ -147,9 +147,9 @@ def test_cross_entropy_alone_has_no_graph(encoders: dict[str, Path], tmp_path: P
 def test_balanced_class_weights_reach_both_losses(encoders: dict[str, Path], tmp_path: Path) -> None:
     trainer = make(encoders["bert"], tmp_path, documents=25, class_weights="balanced")
     expected = 25 / (3 * torch.tensor([9.0, 8.0, 8.0]))
-    torch.testing.assert_close(trainer.class_weights, expected)
-    torch.testing.assert_close(trainer.graph_loss.class_weights, expected)
-    assert make(encoders["bert"], tmp_path).class_weights is None
+    torch.testing.assert_close(trainer.combined_loss.class_weights, expected)
+    torch.testing.assert_close(trainer.combined_loss.graph_loss.class_weights, expected)
+    assert make(encoders["bert"], tmp_path).combined_loss.class_weights is None
 
 
 def test_a_batch_without_labels_and_batches_of_one(encoders: dict[str, Path], tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_takes_a_model_that_peft_has_wrapped(encoders: dict[str, Path], tmp_path
         processing_class=plain.processing_class,
     )
     trainer.train()
-    assert trainer.graph_loss.diagnostics["evaluated"] > 0
+    assert trainer.combined_loss.graph_loss.diagnostics["evaluated"] > 0
 
 
 def test_best_weights_are_restored_and_training_stops_early(encoders: dict[str, Path], tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_cause_and_checkpoint(
 
     broken = trainer.model.classifier if where == "classifier" else trainer.model.bert.embeddings
     broken.register_forward_hook(break_it)
-    with pytest.raises(NonFiniteLoss, match="step 6: the loss is not finite, because of ce_loss") as raised:
+    with pytest.raises(NonFiniteLoss, match="step 6: the loss is not finite, because of logits") as raised:
         trainer.train()
     assert ("embeddings" in str(raised.value)) == (where == "embedding")
     assert (tmp_path / "checkpoint-4" / "model.safetensors").exists()
@@ -307,7 +307,7 @@ def test_the_share_of_the_gradient_is_that_of_the_last_hidden_states(
     trainer.model.eval()
     logits, embeddings, states = trainer._forward(trainer.model, batch)
     parts = {"graph_loss": GLoss(3)(embeddings, labels), "ce_loss": nn.functional.cross_entropy(logits, labels)}
-    got = trainer._share_of_gradient(parts, states)
+    got = trainer.combined_loss.graph_share(parts, states)
     norms = [torch.autograd.grad(part, states[0], retain_graph=True)[0].norm() for part in parts.values()]
     expected = weight * norms[0] / (weight * norms[0] + (1 - weight) * norms[1])
     torch.testing.assert_close(got, expected)

@@ -34,14 +34,14 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
     Args:
         encoder: "minilm", a folder with a saved model, or a name on the hub.
-        setup: "frozen", a linear head and the graph on the encoder as it is, or "integrated", fine-tuning.
-        loss: "gloss" or "ce", of fine-tuning.
+        setup: "frozen", a linear head and the graph on the encoder as it is, or fine-tuning, "integrated" or "standalone".
+        loss: "gloss", "ce", "scl", "triplet" or "cosine", of fine-tuning.
         graph: mix labels propagated from the training documents into predictions.
         max_length: in tokens, at which texts are cut.
         validation_fraction: share of the labelled texts by which settings are chosen and fine-tuning is stopped.
         seed: of all that is random.
-        settings: further fields of `GLossConfig`, `ModelConfig`, `GraphConfig` and `TrainingConfig` by name, as the
-            flags of `graphloss train`: {"num_train_epochs": 2, "graph_weight": 0.5}.
+        settings: further fields of `RunConfig` by name, as the flags of `graphloss train`: {"num_train_epochs": 2,
+            "graph_weight": 0.5}.
 
     Attributes:
         classes_: (C,) the labels, sorted.

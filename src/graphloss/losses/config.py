@@ -87,3 +87,21 @@ class GLossConfig:
         own = {"graph_weight", "bandwidth_learning_rate", "unlabelled_share", "unlabelled_ramp_up"}  # of the trainer
         settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in own}
         return GLoss(num_labels, **settings, class_weights=class_weights, seed=seed)
+
+
+@dataclass
+class MetricConfig:
+    """The losses on embeddings that the graph loss is measured against."""
+
+    metric_weight: float = option(
+        0.9, "Weight of scl, triplet or cosine in the sum with cross-entropy, from 0 to 1; the paper's for scl."
+    )
+    temperature: float = option(0.3, "Temperature of scl; the paper searches from 0.01 to 1.")
+    margin: float = option(5.0, "Margin of triplet, in Euclidean distance; the paper's.")
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.metric_weight <= 1.0:
+            raise InputError(f"metric_weight must lie in [0, 1], got {self.metric_weight}")
+        for name in ("temperature", "margin"):
+            if not 0.0 < getattr(self, name) < float("inf"):
+                raise InputError(f"{name} must be above 0, got {getattr(self, name)}")

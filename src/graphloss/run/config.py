@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from graphloss.errors import InputError
-from graphloss.losses.config import GLossConfig
+from graphloss.losses.config import GLossConfig, MetricConfig
 from graphloss.training.config import DataConfig, GraphConfig, ModelConfig, TrainingConfig
 from graphloss.training.run_directory import RunDirectory
 
-SECTIONS: tuple[type, ...] = (DataConfig, ModelConfig, GLossConfig, GraphConfig, TrainingConfig)
+SECTIONS: tuple[type, ...] = (DataConfig, ModelConfig, GLossConfig, MetricConfig, GraphConfig, TrainingConfig)
 
 
 @dataclass
@@ -19,6 +19,7 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     gloss: GLossConfig = field(default_factory=GLossConfig)
+    metric: MetricConfig = field(default_factory=MetricConfig)
     graph: GraphConfig = field(default_factory=GraphConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
@@ -51,7 +52,9 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Flat, by name: all fields of our own, and those of `TrainingArguments` that differ from the defaults."""
-        settings = asdict(self.data) | asdict(self.model) | asdict(self.gloss) | asdict(self.graph)
+        settings: dict[str, Any] = {}
+        for section in (self.data, self.model, self.gloss, self.metric, self.graph):
+            settings |= asdict(section)
         shown = {*TrainingConfig.__annotations__, "learning_rate", "seed"} - self.training.left_open
         for each in fields(TrainingConfig):
             if each.name in ("bf16", "fp16"):

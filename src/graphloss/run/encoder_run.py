@@ -16,6 +16,7 @@ from transformers import PrinterCallback, set_seed
 
 from graphloss.data.splits import Splits
 from graphloss.data.tokens import encode
+from graphloss.errors import InputError
 from graphloss.evaluation.metrics import softmax
 from graphloss.inference.document_graph import DocumentGraph, fit_graph
 from graphloss.inference.index import Index
@@ -25,7 +26,7 @@ from graphloss.models.adapters import add_adapters, merge_adapters
 from graphloss.models.classifier import Classifier, build_classifier, save_classifier
 from graphloss.models.encoder import Encoder, fitting_length, load_encoder
 from graphloss.models.forward import Answers, answer
-from graphloss.models.linear_head import fit_linear_head
+from graphloss.models.linear_head import LinearHead, fit_by_adam, fit_linear_head
 from graphloss.models.sentence_encoder import write_modules
 from graphloss.run.config import RunConfig
 from graphloss.run.documents import LabelledSplits, read_documents_of
@@ -83,8 +84,9 @@ def run_training(
     say = partial(_say, console)
     data = LabelledSplits.of(splits or read_documents_of(config, say), say)
     run = _EncoderRun.prepare(config, data, console)
-    if config.training.setup == "frozen":
+    if config.training.setup != "integrated":
         config.model.head = "linear"
+    if config.training.setup == "frozen":
         trained = run.frozen
         run.open(overwrite=overwrite)
     else:
@@ -133,12 +135,13 @@ class _EncoderRun:
         nn.Module.to(model, self.config.training.device)
         train = self._training_answer(model)
         head = fit_linear_head(train.embeddings, torch.tensor(self.data.ids["train"]), len(self.data.names))
-        model.get_submodule("head").load_state_dict({"weight": head.weight, "bias": head.bias})
+        _set_head(model, head)
         return Trained(model, train._replace(logits=head.logits(train.embeddings)), head.left_out)
 
     def fine_tune(self, *, overwrite: bool, resume: bool) -> Trained:
         """Train the encoder and its head."""
         goes_on = resume and bool(self.config.directory.checkpoints())
+        self._check_validation()
         start = self.frozen.model if self.config.model.head_start == "frozen" and not goes_on else None
         set_seed(self.config.training.seed)
         model = self._build(self.config.model.head)
@@ -158,7 +161,30 @@ class _EncoderRun:
         if self.config.model.lora_rank:
             merge_adapters(model)
         trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # scores are those of the saved model
+        if self.config.training.setup == "standalone":
+            return self._probe(model)
         return Trained(model, self._training_answer(model) if self.config.graph.index else None)
+
+    def _probe(self, model: Classifier) -> Trained:
+        """Fit a linear head to an encoder that was trained without one."""
+        self.say("fitting a linear head to the encoder as it is now")
+        train, labels, size = self._training_answer(model), torch.tensor(self.data.ids["train"]), len(self.data.names)
+        if self.config.training.probe == "logistic":
+            head = fit_linear_head(train.embeddings, labels, size)
+        else:
+            checked = self._answer(model, "validation").embeddings, torch.tensor(self.data.ids["validation"])
+            head = fit_by_adam(train.embeddings, labels, size, *checked, seed=self.config.training.seed)
+        _set_head(model, head)
+        return Trained(model, train._replace(logits=head.logits(train.embeddings)))
+
+    def _check_validation(self) -> None:
+        known = [label for label in self.data.ids["validation"] if label >= 0]
+        by_silhouette = self.config.training.metric_for_best_model == "macro_silhouette"
+        if by_silhouette and not 1 < len(set(known)) < len(known):
+            raise InputError(
+                "macro-silhouette needs validation documents of two classes, and two of a class; give more of them, or "
+                "--setup integrated"
+            )
 
     def save_model(self, model: Classifier) -> None:
         """Write the model so that its folder appears whole."""
@@ -234,6 +260,7 @@ class _EncoderRun:
             model,
             self.config.training,
             gloss=self.config.gloss,
+            metric=self.config.metric,
             pooling=self.pooling,
             say=self.say,
             train_dataset=self._tokens("train"),
@@ -266,6 +293,10 @@ class _EncoderRun:
         """(n, C) probabilities by head and graph."""
         views = graph.index.views(self.data.documents(split), answers.embeddings)
         return graph.mixture.mix(answers.logits, graph.propagate(views).probabilities).numpy()
+
+
+def _set_head(model: Classifier, head: LinearHead) -> None:
+    model.get_submodule("head").load_state_dict({"weight": head.weight, "bias": head.bias})
 
 
 def _keep_decisions(config: RunConfig) -> None:

@@ -61,7 +61,9 @@ class Report(TrainerCallback):
         if "loss" not in logs:
             return
         losses = "  ".join(
-            f"{name.replace('_', ' ')} {logs[name]:.4f}" for name in ("loss", "graph_loss", "ce_loss") if name in logs
+            f"{name.replace('_', ' ')} {logs[name]:.4f}"
+            for name in ("loss", "graph_loss", "metric_loss", "ce_loss")
+            if name in logs
         )
         if self.bar:
             self.bar.update(self.task, description=losses)
@@ -70,7 +72,10 @@ class Report(TrainerCallback):
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
         metrics = given["metrics"]
-        scores = f"accuracy {metrics['eval_accuracy']:.4f}  macro-F1 {metrics['eval_macro_f1']:.4f}"
+        shown = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
+        if "eval_accuracy" not in metrics:
+            shown = {"macro_silhouette": "macro-silhouette"}
+        scores = "  ".join(f"{text} {metrics[f'eval_{name}']:.4f}" for name, text in shown.items())
         self._print(f"step {state.global_step}/{state.max_steps}  epoch {state.epoch:.1f}  validation {scores}")
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:

@@ -11,9 +11,14 @@ from transformers import PreTrainedTokenizerBase, TrainingArguments
 from graphloss.data.files import Columns
 from graphloss.data.token_cache import TokenCache, usual_cache_folder
 from graphloss.errors import InputError
+from graphloss.losses.metric import METRIC_LOSSES
 from graphloss.options import option
 from graphloss.training.distributed import agreed
 from graphloss.training.hardware import PRECISIONS, settle_precision
+
+LOSSES = ("gloss", "ce", *METRIC_LOSSES)
+SETUPS = ("integrated", "standalone", "frozen")
+PROBES = ("logistic", "paper")
 
 
 @dataclass
@@ -143,18 +148,29 @@ class TrainingConfig(TrainingArguments):
 
     output_dir: str | None = option(None, "Run directory: where the model, scores and settings go.")
     loss: str = option(
-        "gloss", "Loss: gloss, the graph loss mixed with cross-entropy, or ce, cross-entropy alone.", ("gloss", "ce")
+        "gloss",
+        "Loss: gloss, the graph loss; ce, cross-entropy alone; or, to compare with, scl (supervised contrastive), "
+        "triplet (batch-all) or cosine (of all pairs).",
+        LOSSES,
     )
     setup: str = option(
         "integrated",
-        "integrated: fine-tune the encoder and its head; frozen: leave it as it is and fit a linear head to it.",
-        ("integrated", "frozen"),
+        "integrated: the loss in a sum with cross-entropy fine-tunes the encoder and its head; standalone: the loss "
+        "alone fine-tunes the encoder, then a linear head is fitted to it; frozen: a linear head is fitted to the "
+        "encoder as it is.",
+        SETUPS,
+    )
+    probe: str = option(
+        "logistic",
+        "How the linear head of the standalone set-up is fitted: logistic, logistic regression; paper, by Adam at 1e-4 "
+        "for at most 50 epochs, stopped on validation macro-F1.",
+        PROBES,
     )
     class_weights: str = option(
         "none", "Weights of the classes in the loss: none, or balanced (inverse to their size).", ("none", "balanced")
     )
     patience: int = option(
-        3, "Stop after this many evaluations without a better validation macro-F1; 0 never stops early."
+        3, "Stop after this many evaluations without a better validation score; 0 never stops early."
     )
 
     micro_batch_size: str = option(
@@ -186,22 +202,29 @@ class TrainingConfig(TrainingArguments):
     )
     save_total_limit: int | None = option(2, "Checkpoints kept while training; the best one always is.")
     load_best_model_at_end: bool = option(True, "Restore the weights of the best evaluation.")
-    metric_for_best_model: str | None = option("macro_f1", "Score of the validation documents that decides.")
+    metric_for_best_model: str | None = option(
+        None,
+        "Score of the validation documents that decides: macro_f1 where not given, in the standalone set-up "
+        "macro_silhouette.",
+    )
     disable_tqdm: bool | None = option(True, "The progress bars of transformers; our own lines stand instead.")
     logging_nan_inf_filter: bool = option(False, "A loss that is not finite stops the run instead of being filtered.")
     dataloader_pin_memory: bool = option(torch.cuda.is_available(), "Pin memory for transfers to the device.")
 
     def __post_init__(self) -> None:
-        if self.loss not in ("gloss", "ce"):
-            raise InputError(f"loss must be gloss or ce, got {self.loss!r}")
-        if self.setup not in ("integrated", "frozen"):
-            raise InputError(f"setup must be integrated or frozen, got {self.setup!r}")
+        for name, choices in (("loss", LOSSES), ("setup", SETUPS), ("probe", PROBES)):
+            if getattr(self, name) not in choices:
+                raise InputError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        if self.setup == "standalone" and self.loss == "ce":
+            raise InputError("--setup standalone needs a loss on embeddings; give --loss gloss, scl, triplet or cosine")
         self._check_micro_batch_size()
         if not 0 <= self.documents_per_class <= self.per_device_train_batch_size:
             raise InputError(
                 f"documents_per_class must lie between 0 and per_device_train_batch_size "
                 f"{self.per_device_train_batch_size}, got {self.documents_per_class}"
             )
+        if self.metric_for_best_model is None:
+            self.metric_for_best_model = "macro_silhouette" if self.setup == "standalone" else "macro_f1"
         self.left_open = {each.name for each in fields(self) if each.init and getattr(self, each.name) is None}
         self._let_evaluation_follow_saving()
         self._fold_precision()

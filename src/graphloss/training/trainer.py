@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from accelerate.utils import TorchDynamoPlugin
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.data import DataLoader
 from transformers import (
     DataCollatorWithPadding,
@@ -27,7 +26,8 @@ from graphloss.errors import InputError
 from graphloss.evaluation.metrics import classification_metrics, softmax
 from graphloss.evaluation.silhouette import macro_silhouette
 from graphloss.graph.bandwidth import bandwidth_sqrt
-from graphloss.losses.config import GLossConfig
+from graphloss.losses.combined import CombinedLoss
+from graphloss.losses.config import GLossConfig, MetricConfig
 from graphloss.models.classifier import Classifier
 from graphloss.models.dropout import quicken_dropout
 from graphloss.models.encoder import usual_pooling
@@ -46,13 +46,14 @@ logger = logging.getLogger(__name__)
 
 
 class GraphLossTrainer(Trainer):
-    """`transformers.Trainer` with the loss L = lambda L_graph + (1 - lambda) L_CE.
+    """`transformers.Trainer` with the loss L = lambda L_embeddings + (1 - lambda) L_CE; standalone, L_embeddings alone.
 
     Args:
         model: any classifier of transformers over a `base_model`, also wrapped by peft.
         args: the settings of training.
         processing_class: the tokenizer of the encoder.
         gloss: the settings of the graph loss.
+        metric: the settings of the losses that it is measured against.
         pooling: "first", "mean" or "last", what the graph sees of the last hidden state; where not given, "last" for
             decoders, else "first".
         say: told, in one line each, what the user should know of how the run is done; by default it is logged.
@@ -79,6 +80,7 @@ class GraphLossTrainer(Trainer):
         *,
         processing_class: PreTrainedTokenizerBase,
         gloss: GLossConfig | None = None,
+        metric: MetricConfig | None = None,
         pooling: str | None = None,
         say: Callable[[str], None] = logger.warning,
         **others: Any,
@@ -94,14 +96,21 @@ class GraphLossTrainer(Trainer):
         self.tokenizer = processing_class
         self.budget = budget_of(args.device)
         others.setdefault("data_collator", DataCollatorWithPadding(processing_class))
-        others.setdefault("compute_metrics", _metrics)
+        if args.setup != "standalone":  # there the head learns nothing before the encoder is done
+            others.setdefault("compute_metrics", _metrics)
         super().__init__(model=model, args=args, processing_class=processing_class, **others)
         self.label_names = ["labels"]
         self.model_accepts_loss_kwargs = False
         self.loss_is_scaled_for_ga = False  # a mean over the batch, whose graph is its own
-        self.class_weights = self._class_weights()
-        self.graph_loss = self.gloss.build(self.num_labels, class_weights=self.class_weights, seed=args.seed)
-        self.graph_loss.to(args.device)
+        self.combined_loss = CombinedLoss(
+            args.loss,
+            self.num_labels,
+            gloss=self.gloss,
+            metric=metric or MetricConfig(),
+            standalone=args.setup == "standalone",
+            class_weights=self._class_weights(),
+            seed=args.seed,
+        ).to(args.device)
         if args.torch_compile:
             self._compile(encoder_of(model))
         elif args.device.type == "cpu":
@@ -117,7 +126,6 @@ class GraphLossTrainer(Trainer):
         if args.micro_batch_size == "auto" and self.train_dataset is not None:
             args.micro_batch_size = str(agreed(self._fitting_micro_batch))
         self.embeddings: Tensor | None = None
-        self._epoch = 0
         self._losses: list[dict[str, Tensor]] = []
         self._graph_share: Tensor | None = None
         if args.patience and args.load_best_model_at_end:
@@ -131,17 +139,15 @@ class GraphLossTrainer(Trainer):
         logits, embeddings, hidden_states = self._forward(
             model, {name: value for name, value in inputs.items() if name != "labels"}
         )
-        loss = self._cross_entropy(logits, labels)
-        if model.training:
-            step = self.state.global_step + 1
-            check_finite({"ce_loss": loss, "embeddings": embeddings}, step, fp16=self.args.fp16)
-            parts = {"ce_loss": loss}
-            if self.args.loss == "gloss":
-                parts |= {"graph_loss": self._graph_loss_of(embeddings, labels)}
-                loss = torch.lerp(loss, parts["graph_loss"].to(loss), self.gloss.graph_weight)
-                if self._logs_this_step():
-                    self._graph_share = self._share_of_gradient(parts, hidden_states)
+        if not model.training:
+            loss = self.combined_loss.cross_entropy(logits, labels)
+        else:
+            step = self.state.global_step
+            check_finite({"logits": logits, "embeddings": embeddings}, step + 1, fp16=self.args.fp16)
+            loss, parts = self.combined_loss(logits, embeddings, labels, step=step, epoch=int(self.state.epoch or 0))
             self._losses.append({name: part.detach() for name, part in parts.items()})
+            if self._logs_this_step():
+                self._graph_share = self.combined_loss.graph_share(parts, hidden_states)
         return (loss, {"loss": loss, "logits": logits}) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -149,8 +155,9 @@ class GraphLossTrainer(Trainer):
         if "loss" in logs and self._losses:
             for name in self._losses[0]:
                 logs[name] = float(torch.stack([losses[name].float() for losses in self._losses]).mean())
-            if "graph_loss" in self._losses[0]:
-                figures = {**self.graph_loss.diagnostics, "graph_loss": logs["graph_loss"]}
+            graph_loss = self.combined_loss.graph_loss
+            if graph_loss is not None:
+                figures = {**graph_loss.diagnostics, "graph_loss": logs["graph_loss"]}
                 if self._graph_share is not None:
                     figures["graph_gradient_share"] = float(self._graph_share)
                 # a batch with nothing to infer has no kernel width
@@ -162,13 +169,12 @@ class GraphLossTrainer(Trainer):
         """As in `transformers.Trainer`, with a group for a learned kernel width."""
         created = self.optimizer is None
         optimizer = super().create_optimizer(model)
-        if created and self.args.loss == "gloss":
-            parameters = list(self.graph_loss.parameters())
-            if parameters:
-                rate = self.gloss.bandwidth_learning_rate
-                optimizer.add_param_group({"params": parameters, "lr": rate, "weight_decay": 0.0})
-                # transformers clears the gradients of the model alone
-                optimizer.register_step_post_hook(lambda *_: self.graph_loss.zero_grad())
+        parameters = list(self.combined_loss.parameters())
+        if created and parameters:
+            rate = self.gloss.bandwidth_learning_rate
+            optimizer.add_param_group({"params": parameters, "lr": rate, "weight_decay": 0.0})
+            # transformers clears the gradients of the model alone
+            optimizer.register_step_post_hook(lambda *_: self.combined_loss.zero_grad())
         return optimizer
 
     def evaluate(self, *arguments: Any, **settings: Any) -> dict[str, float]:
@@ -196,8 +202,9 @@ class GraphLossTrainer(Trainer):
         labels = None
         if "labels" in tokens.column_names:
             labels = np.asarray(tokens["labels"])
-            metrics |= self.compute_metrics(EvalPrediction(logits, labels)) if self.compute_metrics else {}
-            metrics["loss"] = float(self._cross_entropy(answers.logits, torch.from_numpy(labels)))
+            if self.compute_metrics:
+                metrics |= self.compute_metrics(EvalPrediction(logits, labels))
+                metrics["loss"] = float(self.combined_loss.cross_entropy(answers.logits, torch.from_numpy(labels)))
             metrics["macro_silhouette"] = macro_silhouette(answers.embeddings.numpy(), labels, seed=self.args.seed)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items() if np.isfinite(value)}
         return EvalLoopOutput(logits, labels, metrics, len(logits))
@@ -239,7 +246,7 @@ class GraphLossTrainer(Trainer):
             )
         if not {"labels"} <= set(tokens.column_names) or min(tokens["labels"]) >= 0:
             return None
-        share = self.gloss.unlabelled_share
+        share = self.gloss.unlabelled_share if self.args.loss == "gloss" else 0.0
         mixed = MixedBatches(list(tokens["labels"]), self._train_batch_size, share=share, seed=seed)
         steps = self.args.max_steps if self.args.max_steps > 0 else len(mixed) * self.args.num_train_epochs
         mixed.ramp_up = round(self.gloss.unlabelled_ramp_up * steps)
@@ -263,14 +270,12 @@ class GraphLossTrainer(Trainer):
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
-        torch.save({"epoch": self._epoch, "state": self.graph_loss.state_dict()}, Path(output_dir) / GRAPH_LOSS_STATE)
+        torch.save(self.combined_loss.progress(), Path(output_dir) / GRAPH_LOSS_STATE)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None and (path := Path(checkpoint) / GRAPH_LOSS_STATE).exists():
-            saved = torch.load(path, map_location=self.args.device, weights_only=True)
-            self._epoch = saved["epoch"]
-            self.graph_loss.load_state_dict(saved["state"])
+            self.combined_loss.go_on(torch.load(path, map_location=self.args.device, weights_only=True))
 
     def _forward(self, model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Logits (B, C), embeddings (B, d), and the last hidden states of the documents that are held in memory."""
@@ -312,28 +317,9 @@ class GraphLossTrainer(Trainer):
         tokens = self._remove_unused_columns(self.train_dataset, description="training")
         return tokens[int(np.argmax([len(row) for row in tokens["input_ids"]]))]
 
-    def _graph_loss_of(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        epoch = int(self.state.epoch or 0)
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self.graph_loss.forget()
-        self.graph_loss.step = self.state.global_step
-        return self.graph_loss(embeddings, labels)
-
     def _logs_this_step(self) -> bool:
         step = self.state.global_step + 1
         return step % max(int(self.state.logging_steps), 1) == 0 or (step == 1 and self.args.logging_first_step)
-
-    def _share_of_gradient(self, parts: dict[str, Tensor], hidden_states: list[Tensor]) -> Tensor | None:
-        """How much of the gradient with respect to the last hidden states comes from the graph, by norm."""
-        if not all(states.requires_grad for states in hidden_states):
-            return None
-        norms = []
-        for name, weight in (("graph_loss", self.gloss.graph_weight), ("ce_loss", 1.0 - self.gloss.graph_weight)):
-            gradients = torch.autograd.grad(parts[name], hidden_states, retain_graph=True, allow_unused=True)
-            squares = [gradient.float().square().sum() for gradient in gradients if gradient is not None]
-            norms.append(weight * torch.stack(squares).sum().sqrt() if squares else torch.zeros(()))
-        return norms[0] / (norms[0] + norms[1])
 
     def _class_weights(self) -> Tensor | None:
         if self.args.class_weights == "none" or self.train_dataset is None:
@@ -342,12 +328,6 @@ class GraphLossTrainer(Trainer):
         counts = np.bincount(labels[labels >= 0], minlength=self.num_labels)
         weights = counts.sum() / (self.num_labels * np.maximum(counts, 1))
         return torch.tensor(weights, dtype=torch.float32, device=self.args.device)
-
-    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        if (labels == -100).all():
-            return logits.float().sum() * 0.0
-        weight = None if self.class_weights is None else self.class_weights.to(logits.device)
-        return functional.cross_entropy(logits.float(), labels, weight=weight)
 
     def _check_weights(self) -> None:
         check_weights(self.classifier, self.state.global_step, fp16=self.args.fp16)
