@@ -34,7 +34,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
     Args:
         encoder: "minilm", a folder with a saved model, or a name on the hub.
-        setup: "frozen", a linear head and the graph on the encoder as it is, or fine-tuning, "integrated" or "standalone".
+        setup: "frozen", a linear head and the graph on the encoder as it is, or "integrated" or "standalone" training.
         loss: "gloss", "ce", "scl", "triplet" or "cosine", of fine-tuning.
         graph: mix labels propagated from the training documents into predictions.
         max_length: in tokens, at which texts are cut.
