@@ -55,7 +55,11 @@ def test_a_run_learns_and_leaves_what_is_documented(train: Train, capsys: pytest
     assert {path.name for path in run.iterdir()} == FILES
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["test"]["accuracy"] > 0.8
-    assert metrics["validation"].keys() == metrics["test"].keys() == {"accuracy", "macro_f1", "nll", "n"}
+    names = {"accuracy", "macro_f1", "micro_f1", "nll", "ece", "n", "macro_silhouette", "by_class"}
+    assert metrics["validation"].keys() == metrics["test"].keys() == names
+    assert set(metrics["test"]["by_class"]) == {"food", "space", "sports"}
+    assert sum(each["n"] for each in metrics["test"]["by_class"].values()) == metrics["test"]["n"]
+    assert 0.01 < metrics["temperature"] < 1.0  # learned so well that it may be surer
 
     history = lines(run / "history.jsonl")
     steps = [entry for entry in history if "loss" in entry]
@@ -218,7 +222,7 @@ def test_unlabelled_documents_single_classes_and_text_pairs(
     assert sum(entry["unlabelled"] for entry in steps) > 0
     names = TrainedClassifier.load(run).names
     assert names == ["food", "oddity", "space", "sports"]
-    assert json.loads((run / "metrics.json").read_text()).keys() == {"validation", "graph"}
+    assert json.loads((run / "metrics.json").read_text()).keys() == {"validation", "graph", "temperature"}
 
 
 def test_help_answers_at_once_and_imports_no_torch() -> None:

@@ -17,13 +17,15 @@ from transformers import PrinterCallback, set_seed
 from graphloss.data.splits import Splits
 from graphloss.data.tokens import encode
 from graphloss.errors import InputError
+from graphloss.evaluation.calibration import fit_temperature
 from graphloss.evaluation.metrics import softmax
+from graphloss.evaluation.silhouette import macro_silhouette
 from graphloss.inference.document_graph import DocumentGraph, fit_graph
 from graphloss.inference.index import Index
 from graphloss.inference.index_files import fingerprint
 from graphloss.inference.votes import smoothed
 from graphloss.models.adapters import add_adapters, merge_adapters
-from graphloss.models.classifier import Classifier, build_classifier, save_classifier
+from graphloss.models.classifier import Classifier, build_classifier, divide_logits, save_classifier
 from graphloss.models.encoder import Encoder, fitting_length, load_encoder
 from graphloss.models.forward import Answers, answer
 from graphloss.models.linear_head import LinearHead, fit_by_adam, fit_linear_head
@@ -71,8 +73,9 @@ def run_training(
         console: for progress; None for silence.
 
     Returns:
-        What metrics.json holds: scores of "validation" and, if there are test documents, "test"; under "graph", those
-        with the document graph; under "floor", those of a linear head on the encoder as it was.
+        What metrics.json holds: scores of "validation" and, if there are test documents, "test", of the head, which
+        was calibrated by "temperature"; under "graph", those with the document graph; under "floor", those of a linear
+        head on the encoder as it was.
 
     Raises:
         InputError: for wrong input, before anything is written.
@@ -91,7 +94,6 @@ def run_training(
         run.open(overwrite=overwrite)
     else:
         trained = run.fine_tune(overwrite=overwrite, resume=resume)
-    run.save_model(trained.model)
     return run.finish(trained)
 
 
@@ -199,24 +201,40 @@ class _EncoderRun:
         unfinished.replace(self.config.directory.model)
 
     def finish(self, trained: Trained) -> dict[str, Any]:
-        """Write the index, the predictions and, last, the scores."""
-        directory = self.config.directory
-        answers = {split: self._answer(trained.model, split) for split in self.data.scored}
-        heads = {split: softmax(each.logits.numpy()) for split, each in answers.items()}
-        metrics: dict[str, Any] = scores(self.data, heads)
+        """Calibrate the head; write the model, the index, the predictions and, last, the scores."""
+        directory, model = self.config.directory, trained.model
+        answers, temperature = self._calibrated({split: self._answer(model, split) for split in self.data.scored})
+        divide_logits(model, temperature)
+        self.save_model(model)
+        heads = _probabilities(answers)
+        silhouettes = self._silhouettes(answers)
+        metrics: dict[str, Any] = scores(self.data, heads, silhouettes) | {"temperature": temperature}
         mixed: Probabilities = {}
         if trained.train is not None and self.config.graph.index:
-            graph = self._fit_graph(trained.train, trained.left_out, answers["validation"])
+            left_out = None if trained.left_out is None else trained.left_out / temperature
+            graph = self._fit_graph(_divided(trained.train, temperature), left_out, answers["validation"])
             graph.save(directory.index, fingerprint(directory.model))
             mixed = {split: self._with_graph(graph, split, each) for split, each in answers.items()}
             metrics["graph"] = scores(self.data, mixed) | {"weight": graph.mixture.weight}
-        if self.config.graph.floor and trained is not self.frozen:
-            floor = {split: softmax(self._answer(self.frozen.model, split).logits.numpy()) for split in answers}
-            metrics["floor"] = scores(self.data, floor)
+        if self.config.graph.floor and self.config.training.setup != "frozen":
+            floor, _ = self._calibrated({split: self._answer(self.frozen.model, split) for split in answers})
+            metrics["floor"] = scores(self.data, _probabilities(floor), self._silhouettes(floor))
         write_predictions(directory.predictions, self.data, heads, mixed)
         write_json(directory.metrics, metrics)
         directory.remove_checkpoints()
         return metrics
+
+    def _calibrated(self, answers: dict[str, Answers]) -> tuple[dict[str, Answers], float]:
+        """Answers by split with logits by which the validation labels are likeliest, and the temperature for it."""
+        temperature = fit_temperature(answers["validation"].logits.numpy(), np.asarray(self.data.ids["validation"]))
+        return {split: _divided(each, temperature) for split, each in answers.items()}, temperature
+
+    def _silhouettes(self, answers: dict[str, Answers]) -> dict[str, float]:
+        seed = self.config.training.seed
+        return {
+            split: macro_silhouette(each.embeddings.numpy(), np.asarray(self.data.ids[split]), seed=seed)
+            for split, each in answers.items()
+        }
 
     def say(self, line: str) -> None:
         """Tell the user, in one line."""
@@ -293,6 +311,14 @@ class _EncoderRun:
         """(n, C) probabilities by head and graph."""
         views = graph.index.views(self.data.documents(split), answers.embeddings)
         return graph.mixture.mix(answers.logits, graph.propagate(views).probabilities).numpy()
+
+
+def _divided(answers: Answers, temperature: float) -> Answers:
+    return answers._replace(logits=answers.logits / temperature)
+
+
+def _probabilities(answers: dict[str, Answers]) -> Probabilities:
+    return {split: softmax(each.logits.numpy()) for split, each in answers.items()}
 
 
 def _set_head(model: Classifier, head: LinearHead) -> None:

@@ -8,17 +8,30 @@ import pyarrow
 import pyarrow.parquet
 from jaxtyping import Float
 
-from graphloss.evaluation.metrics import classification_metrics
+from graphloss.evaluation.metrics import classification_metrics, scores_by_class
 from graphloss.run.documents import LabelledSplits
 
 Probabilities = dict[str, Float[np.ndarray, "n C"]]  # by split
 
 
-def scores(data: LabelledSplits, probabilities: Probabilities) -> dict[str, Any]:
-    """Scores by split."""
-    return {
-        split: classification_metrics(values, np.asarray(data.ids[split])) for split, values in probabilities.items()
-    }
+def scores(
+    data: LabelledSplits, probabilities: Probabilities, silhouettes: dict[str, float] | None = None
+) -> dict[str, Any]:
+    """Scores by split: of all documents, and under "by_class" those of each class.
+
+    Args:
+        data: the documents.
+        probabilities: what is predicted.
+        silhouettes: macro-silhouette of the embeddings by split, where there are embeddings.
+    """
+    found: dict[str, Any] = {}
+    for split, values in probabilities.items():
+        labels = np.asarray(data.ids[split])
+        found[split] = classification_metrics(values, labels)
+        if silhouettes is not None and np.isfinite(silhouettes[split]):
+            found[split]["macro_silhouette"] = silhouettes[split]
+        found[split]["by_class"] = scores_by_class(values.argmax(axis=1), labels, data.names)
+    return found
 
 
 def write_predictions(file: Path, data: LabelledSplits, head: Probabilities, mixed: Probabilities) -> None:

@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+
+from graphloss.evaluation.calibration import expected_calibration_error, fit_temperature
+from graphloss.evaluation.metrics import softmax
+
+
+def test_the_error_by_hand() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.92, 0.08], [0.4, 0.6], [0.55, 0.45]])
+    labels = np.array([0, 1, 1, 1])
+    bins = [abs((0.9 + 0.92) - 1.0), abs(0.6 - 1.0), abs(0.55 - 0.0)]  # of 13, 9 and 8 fifteenths
+    assert expected_calibration_error(probabilities, labels) == pytest.approx(sum(bins) / 4)
+    certain = np.array([[1.0, 0.0], [0.0, 1.0]])
+    assert expected_calibration_error(certain, np.array([0, 1])) == 0.0
+
+
+@pytest.mark.parametrize("true", [0.2, 1.0, 5.0])
+def test_the_temperature_that_logits_were_multiplied_by_is_found(true: float) -> None:
+    generator = np.random.default_rng(0)
+    logits = 2.0 * generator.normal(size=(20_000, 4))
+    labels = np.array([generator.choice(4, p=row) for row in softmax(logits)])
+    assert fit_temperature(true * logits, labels) == pytest.approx(true, rel=0.05)
+    before = expected_calibration_error(softmax(true * logits), labels)
+    after = expected_calibration_error(softmax(logits), labels)
+    assert after < 0.02
+    assert true == 1.0 or before > after + 0.05
+
+
+def test_few_documents_say_little_and_unlabelled_ones_nothing() -> None:
+    logits = np.array([[3.0, 0.0], [0.0, 3.0]])
+    few = fit_temperature(logits, np.array([0, 1]))
+    assert fit_temperature(logits, np.array([-100, -100])) == 1.0
+    many = fit_temperature(np.tile(logits, (500, 1)), np.tile([0, 1], 500))
+    assert many + 0.1 < few <= 1.0
+    with_unlabelled = np.concatenate([logits, logits[::-1]]), np.array([0, 1, -100, -100])
+    assert fit_temperature(*with_unlabelled) == pytest.approx(few)
