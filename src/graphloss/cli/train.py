@@ -7,6 +7,7 @@ from rich.console import Console
 from graphloss.cli.arguments import Parser
 from graphloss.cli.quiet import quiet_libraries
 from graphloss.run import SECTIONS, RunConfig, run_training
+from graphloss.systems.run_system import SYSTEMS, run_system
 from graphloss.training.failures import NonFiniteLoss, OutOfMemory
 from graphloss.training.run_directory import RunDirectory
 
@@ -28,6 +29,10 @@ def run(arguments: list[str]) -> int:
     if flags.resume and directory.metrics.exists():
         console.print(f"{directory.path} is a finished run", markup=False, soft_wrap=True)
         return 0
+    if flags.system != "encoder":
+        metrics = run_system(config, flags.system, overwrite=flags.overwrite, console=console)
+        _summarize(directory, metrics, console, flags.system)
+        return 0
     try:
         metrics = run_training(config, overwrite=flags.overwrite, resume=flags.resume, console=console)
     except (NonFiniteLoss, OutOfMemory) as error:
@@ -48,6 +53,13 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--config", metavar="FILE", help="YAML file of options; those of the command line go before it."
+    )
+    parser.add_argument(
+        "--system",
+        default="encoder",
+        choices=("encoder", *SYSTEMS),
+        metavar="SYSTEM",
+        help=f"A whole system to compare with, instead of an encoder with a head: {', '.join(SYSTEMS)}.",
     )
     parser.add_argument("--resume", action="store_true", help="Go on from the last checkpoint in --output_dir.")
     parser.add_argument("--overwrite", action="store_true", help="Replace a run in --output_dir.")
@@ -71,8 +83,8 @@ def _kept(directory: RunDirectory) -> str:
     )
 
 
-def _summarize(directory: RunDirectory, metrics: dict, console: Console) -> None:
-    sets = {"head": metrics, "with the graph": metrics.get("graph"), "floor": metrics.get("floor")}
+def _summarize(directory: RunDirectory, metrics: dict, console: Console, predictor: str = "head") -> None:
+    sets = {predictor: metrics, "with the graph": metrics.get("graph"), "floor": metrics.get("floor")}
     for split in (split for split in ("validation", "test") if split in metrics):
         for name, scores in sets.items():
             if scores is not None:

@@ -28,6 +28,13 @@ class Documents:
     def __len__(self) -> int:
         return len(self.texts)
 
+    @property
+    def whole_texts(self) -> list[str]:
+        """n texts, each with its second text, if there is one, in the next line."""
+        if self.text_pairs is None:
+            return self.texts
+        return [f"{text}\n{pair}" for text, pair in zip(self.texts, self.text_pairs, strict=True)]
+
     def place(self, row: int) -> str:
         """Where document `row` (from 0) stands, for a person: rows are counted from 1, without a header."""
         line = f" (line {self.lines[row]})" if self.lines else ""

@@ -33,7 +33,7 @@ class WordVectors:
         """Take the words of documents; of those with pairs, of both texts."""
         vectorizer = _vectorizer()
         try:
-            vectorizer.fit(_whole_texts(documents))
+            vectorizer.fit(documents.whole_texts)
         except ValueError:  # no text has a word
             return cls([], np.zeros(0, dtype=np.float32))
         return cls(list(vectorizer.get_feature_names_out()), vectorizer.idf_.astype(np.float32))
@@ -42,7 +42,7 @@ class WordVectors:
         """(n, V) float32 vectors of n documents, of unit length; zero where a text has none of the terms."""
         if not self.terms:
             return csr_matrix((len(documents), 0), dtype=np.float32)
-        return self._fitted.transform(_whole_texts(documents)).astype(np.float32, copy=False)
+        return self._fitted.transform(documents.whole_texts).astype(np.float32, copy=False)
 
     @cached_property
     def _fitted(self) -> Any:
@@ -55,9 +55,3 @@ def _vectorizer(**settings: Any) -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer  # when first asked for: a run should start without it
 
     return TfidfVectorizer(sublinear_tf=True, dtype=np.float32, **settings)
-
-
-def _whole_texts(documents: Documents) -> list[str]:
-    if documents.text_pairs is None:
-        return documents.texts
-    return [f"{text}\n{pair}" for text, pair in zip(documents.texts, documents.text_pairs, strict=True)]

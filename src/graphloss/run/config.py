@@ -7,7 +7,7 @@ from typing import Any
 from graphloss.errors import InputError
 from graphloss.losses.config import GLossConfig, MetricConfig
 from graphloss.training.config import DataConfig, GraphConfig, ModelConfig, TrainingConfig
-from graphloss.training.run_directory import RunDirectory
+from graphloss.training.run_directory import RunDirectory, describe_environment, write_json, write_yaml
 
 SECTIONS: tuple[type, ...] = (DataConfig, ModelConfig, GLossConfig, MetricConfig, GraphConfig, TrainingConfig)
 
@@ -49,6 +49,20 @@ class RunConfig:
         if self.training.output_dir is None or "output_dir" in self.training.left_open:
             raise InputError("--output_dir is missing; name the folder for the run")
         return RunDirectory(Path(self.training.output_dir))
+
+    def open(self, *, overwrite: bool, **more: Any) -> None:
+        """Write the settings, and what more is to stand there, into the run directory.
+
+        Args:
+            overwrite: remove a run that is there first.
+            more: settings that are not fields here.
+        """
+        if overwrite:
+            self.directory.clear()
+        self.directory.path.mkdir(parents=True, exist_ok=True)
+        write_yaml(self.directory.config, more | self.to_dict())
+        environment = describe_environment(self.training.seed, str(self.training.device))
+        write_json(self.directory.environment, environment)
 
     def to_dict(self) -> dict[str, Any]:
         """Flat, by name: all fields of our own, and those of `TrainingArguments` that differ from the defaults."""

@@ -34,7 +34,7 @@ from graphloss.run.config import RunConfig
 from graphloss.run.documents import LabelledSplits, read_documents_of
 from graphloss.run.results import Probabilities, scores, write_predictions
 from graphloss.training.callbacks import History, Report
-from graphloss.training.run_directory import describe_environment, write_json, write_yaml
+from graphloss.training.run_directory import write_json
 from graphloss.training.trainer import GraphLossTrainer
 
 DECISIONS = ("precision", "micro_batch_size")  # what the machine decides where the user does not
@@ -116,16 +116,12 @@ class _EncoderRun:
 
     def open(self, *, overwrite: bool, resume: bool = False) -> list[Path]:
         """Write the settings into the run directory; gives the checkpoints there, where they are to be gone on from."""
-        directory, training = self.config.directory, self.config.training
-        if overwrite:
-            directory.clear()
-        checkpoints = directory.checkpoints() if resume else []
+        directory = self.config.directory
+        checkpoints = directory.checkpoints() if resume and not overwrite else []
         if resume and not checkpoints:
             self.say(f"{directory.path} holds no checkpoint; starting over")
             directory.history.unlink(missing_ok=True)
-        directory.path.mkdir(parents=True, exist_ok=True)
-        write_yaml(directory.config, self.config.to_dict())
-        write_json(directory.environment, describe_environment(training.seed, str(training.device)))
+        self.config.open(overwrite=overwrite)
         return checkpoints
 
     @cached_property

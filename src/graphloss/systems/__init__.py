@@ -1,0 +1,1 @@
+"""Whole systems to compare with, on the same documents, scored by the same code."""
