@@ -1,6 +1,7 @@
 """Classifiers on the embeddings of an encoder that is left as it is."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -90,5 +91,7 @@ def label_propagation(
 def _embed(config: RunConfig, data: LabelledSplits, say: Callable[[str], None]) -> dict[str, Float[Tensor, "n d"]]:
     """Embeddings of unit length by split."""
     encoder = load_encoder(config.model.encoder)
+    if config.model.pooling != "auto":
+        encoder = replace(encoder, pooling=config.model.pooling)
     untouched = TrainedClassifier.untouched(encoder, max_length=config.model.max_length, say=say)
     return {split: scale_to_unit(untouched.answer(data.documents(split)).embeddings) for split in data.ids}
