@@ -9,7 +9,8 @@ import torch
 from graphloss.data.documents import Documents
 from graphloss.data.splits import Splits
 from graphloss.run.documents import LabelledSplits
-from graphloss.systems.text_gcn import SparseProduct, TextGCN, text_gcn
+from graphloss.systems.sparse_product import SparseProduct
+from graphloss.systems.text_gcn import TextGCN, text_gcn
 from graphloss.systems.word_graph import WordGraph
 from tests.conftest import sentences
 

@@ -10,8 +10,13 @@ SHORT = 30  # words of a mean text below which every word counts
 WORD = re.compile(r"n't|'(?:s|ve|re|d|ll)|[(),!?]|(?:(?!n't|'(?:s|ve|re|d|ll))[a-z0-9'`])+")
 
 
+def split_words(text: str) -> list[str]:
+    """All words of a text."""
+    return WORD.findall(text.lower())
+
+
 def clean(texts: list[str]) -> list[list[str]]:
-    """The words of each text.
+    """The words of each text that count.
 
     Stop words are those of scikit-learn. As published, short texts (there: MR) lose no word.
 
@@ -19,7 +24,7 @@ def clean(texts: list[str]) -> list[list[str]]:
     """
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-    words = [WORD.findall(text.lower()) for text in texts]
+    words = [split_words(text) for text in texts]
     if sum(map(len, words)) < SHORT * len(words):
         return words
     counts = Counter(word for each in words for word in each)

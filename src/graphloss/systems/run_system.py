@@ -17,6 +17,7 @@ from graphloss.run.config import RunConfig
 from graphloss.run.documents import LabelledSplits, read_documents_of
 from graphloss.run.results import scores, write_predictions
 from graphloss.systems import linear_words, on_embeddings
+from graphloss.systems.bert_gcn import bert_gcn
 from graphloss.systems.text_gcn import text_gcn
 from graphloss.training.run_directory import write_json
 
@@ -31,8 +32,10 @@ SYSTEMS: dict[str, Callable[[RunConfig, LabelledSplits, Say], Logits]] = {
     "propagation": on_embeddings.label_propagation,
     "textgcn": lambda config, data, say: text_gcn(data, seed=config.training.seed, say=say),
     "textgcn-inductive": lambda config, data, say: text_gcn(data, seed=config.training.seed, inductive=True, say=say),
+    "bertgcn": bert_gcn,
+    "bertgcn-inductive": partial(bert_gcn, inductive=True),
 }
-TRANSDUCTIVE = ("propagation", "textgcn")  # they see the test texts, without labels, when they are fitted
+TRANSDUCTIVE = ("propagation", "textgcn", "bertgcn")  # they see the test texts, without labels, when they are fitted
 
 
 def run_system(

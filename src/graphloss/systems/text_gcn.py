@@ -1,8 +1,6 @@
 """TextGCN: a graph convolution over documents and words."""
 
-import warnings
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,21 +9,10 @@ from scipy.sparse import csr_matrix, diags_array
 from torch import Tensor, nn
 
 from graphloss.run.documents import LabelledSplits
-from graphloss.systems.cleaning import clean
-from graphloss.systems.word_graph import WordGraph
+from graphloss.systems.nodes import Nodes
+from graphloss.systems.sparse_product import SparseProduct
 
 HIDDEN, DROPOUT, RATE, EPOCHS, PATIENCE = 200, 0.5, 0.02, 200, 10  # of the paper
-
-
-class SparseProduct:
-    """A constant sparse matrix, to be multiplied with dense ones that have a gradient."""
-
-    def __init__(self, matrix: csr_matrix) -> None:
-        self.matrix, self.transposed = _tensor(matrix), _tensor(csr_matrix(matrix.T))
-
-    def __call__(self, dense: Float[Tensor, "m d"]) -> Float[Tensor, "n d"]:
-        """The product of the (n, m) matrix and an (m, d) one."""
-        return _Product.apply(self.matrix, self.transposed, dense)
 
 
 class TextGCN(nn.Module):
@@ -84,30 +71,20 @@ def text_gcn(
 
     Source: Yao, Mao & Luo (2019).
     """
-    inside = ["train", *(split for split in data.scored if not (inductive and split == "test"))]
-    sizes = [len(data.documents(split)) for split in data.ids]
-    words = clean([text for split in data.ids for text in data.documents(split).whole_texts])
-    by_split = dict(zip(data.ids, np.split(np.arange(len(words)), np.cumsum(sizes)[:-1]), strict=True))
-    graph = WordGraph.build([words[row] for split in inside for row in by_split[split]])
-    edges = (graph.adjacency.nnz - graph.adjacency.shape[0]) // 2
-    say(f"a graph of {graph.documents:,} documents and {len(graph.vocabulary):,} words with {edges:,} edges")
-    everywhere, documents = SparseProduct(graph.adjacency), SparseProduct(graph.adjacency[: graph.documents])
+    nodes = Nodes.of(data, inductive=inductive, say=say)
+    adjacency, size = nodes.graph.adjacency, nodes.graph.documents
+    everywhere, documents = SparseProduct(adjacency), SparseProduct(adjacency[:size])
     torch.manual_seed(seed)
-    model = TextGCN(graph.adjacency.shape[0], len(data.names))
-    labels = torch.tensor([label for split in inside for label in data.ids[split]])
-    training, checking = (
-        torch.from_numpy(by_split[split][np.asarray(data.ids[split]) >= 0]) for split in ("train", "validation")
-    )
-    epochs = _train(model, lambda: model(everywhere, documents), labels, training, checking)
+    model = TextGCN(adjacency.shape[0], len(data.names))
+    training, checking = nodes.labelled("train"), nodes.labelled("validation")
+    epochs = _train(model, lambda: model(everywhere, documents), nodes.labels, training, checking)
     say(f"stopped after {epochs} epochs")
-    model.eval()
     with torch.no_grad():
-        logits = model(everywhere, documents).double().numpy()
-    found = {split: logits[by_split[split]] for split in inside if split != "train"}
-    if inductive and "test" in data.ids:
-        texts = [words[row] for row in by_split["test"]]
-        found["test"] = model.of_new(everywhere, graph.rows(texts), graph.loops(texts)).double().numpy()
-    return found
+        logits = model(everywhere, documents)
+    found = {split: logits[nodes.rows[split]] for split in nodes.scored}
+    for split, words in nodes.outside.items():
+        found[split] = model.of_new(everywhere, nodes.graph.rows(words), nodes.graph.loops(words))
+    return {split: values.double().numpy() for split, values in found.items()}
 
 
 def _train(
@@ -131,21 +108,3 @@ def _train(
         if epoch > PATIENCE and losses[-1] > np.mean(losses[-PATIENCE - 1 : -1]):
             return epoch
     return EPOCHS
-
-
-class _Product(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, matrix: Tensor, transposed: Tensor, dense: Tensor) -> Tensor:
-        ctx.transposed = transposed
-        return matrix @ dense
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, Tensor]:
-        return None, None, ctx.transposed @ gradients[0]
-
-
-def _tensor(matrix: csr_matrix) -> Tensor:
-    starts, columns, values = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
-        return torch.sparse_csr_tensor(starts, columns, values, size=matrix.shape, check_invariants=True)
