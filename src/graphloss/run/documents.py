@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from graphloss.data.documents import Documents, label_ids, label_names, listed, single_labels
+from graphloss.data.documents import Documents, check_classes, label_ids, label_names, listed, single_labels
 from graphloss.data.files import read_documents
 from graphloss.data.splits import Splits, read_splits
+from graphloss.data.subsets import fewer_documents, fewer_labels
 from graphloss.data.unlabelled import add_unlabelled
 from graphloss.run.config import RunConfig
 
@@ -69,6 +70,11 @@ def read_documents_of(config: RunConfig, say: Callable[[str], None]) -> Splits:
         validation_fraction=data.validation_fraction,
         seed=config.training.seed,
     )
+    if data.max_documents:
+        splits = fewer_documents(splits, data.max_documents, config.training.seed)
+    if data.labels_per_class:
+        splits = fewer_labels(splits, data.labels_per_class, config.training.seed)
+    check_classes(splits.train)
     if data.unlabelled is None:
         return splits
     others = read_documents(data.unlabelled, data.columns, labels="optional")

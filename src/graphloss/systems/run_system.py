@@ -35,6 +35,7 @@ SYSTEMS: dict[str, Callable[[RunConfig, LabelledSplits, Say], Logits]] = {
     "bertgcn": bert_gcn,
     "bertgcn-inductive": partial(bert_gcn, inductive=True),
 }
+ON_EMBEDDINGS = ("logistic", "knn", "propagation", "bertgcn", "bertgcn-inductive")  # they read an encoder
 TRANSDUCTIVE = ("propagation", "textgcn", "bertgcn")  # they see the test texts, without labels, when they are fitted
 
 

@@ -49,11 +49,21 @@ class DataConfig:
     validation_fraction: float = option(
         0.1, "Share of the training documents cut off for validation, stratified, where no split is given."
     )
+    labels_per_class: int = option(
+        0,
+        "Training documents of a class that are taken at most, drawn by --seed; 0 for all.",
+    )
+    max_documents: int = option(0, "Documents of each split that are taken at most, drawn by --seed; 0 for all.")
     cache_dir: str = option(
         "auto",
         "Folder where tokenized texts are kept for the next run; none keeps nothing. auto: what GRAPHLOSS_CACHE names, "
         "else the user's folder for caches.",
     )
+
+    def __post_init__(self) -> None:
+        for name in ("labels_per_class", "max_documents"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must not be negative, got {getattr(self, name)}")
 
     def token_cache(self, tokenizer: PreTrainedTokenizerBase, say: Callable[[str], None]) -> TokenCache | None:
         """Where token ids are kept; None where they are not to be.

@@ -1,0 +1,64 @@
+"""graphloss bench"""
+
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+
+from graphloss.cli.arguments import Parser
+from graphloss.cli.quiet import quiet_libraries
+from graphloss.experiments.bench import Bench
+from graphloss.experiments.cost import at_most, machine_rate
+from graphloss.experiments.plan import read_plan
+
+
+def run(arguments: list[str]) -> int:
+    """List the runs of a plan, say what is done, or do the rest."""
+    (flags,) = _parser().parse(arguments)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    bench = Bench(Path(flags.output_dir), read_plan(Path(flags.plan)))
+    if flags.dry_run:
+        _list_costs(bench, console)
+        return 0
+    if flags.status:
+        _list_states(bench, console)
+        return 0
+    quiet_libraries()
+    failures = bench.carry_out(console.print)
+    _list_states(bench, console, only=("failed", "running"))
+    return 2 if failures else 0
+
+
+def _list_costs(bench: Bench, console: Console) -> None:
+    rate, known, unknown = machine_rate(), 0.0, 0
+    for planned in bench.runs:
+        seconds = at_most(planned, rate)
+        known, unknown = known + (seconds or 0.0), unknown + (seconds is None)
+        console.print(f"{planned.name}  {'?' if seconds is None else f'at most {seconds / 60.0:,.0f} min'}")
+    console.print(f"{len(bench.runs)} runs: at most {known / 3600.0:,.1f} h here, and {unknown} of unknown cost")
+
+
+def _list_states(bench: Bench, console: Console, only: tuple[str, ...] = ()) -> None:
+    states = {planned.name: bench.state(planned) for planned in bench.runs}
+    for name, state in states.items():
+        if not only or state.startswith(only):
+            console.print(f"{name}  {state}")
+    counts = Counter(state.partition(":")[0] for state in states.values())
+    console.print(", ".join(f"{count} {state}" for state, count in counts.items()))
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "bench",
+        description="Carry out a plan of runs. A run that is done is not done again; one that broke off goes on; "
+        "several processes may share the folder.",
+    )
+    parser.add_argument(
+        "plan",
+        metavar="PLAN.yaml",
+        help="`grids:`, a list; each has flags of graphloss train, and `system`; a list of values is a dimension.",
+    )
+    parser.add_argument("--output_dir", required=True, help="Folder of the runs.")
+    parser.add_argument("--dry_run", action="store_true", help="List the runs and what they may cost.")
+    parser.add_argument("--status", action="store_true", help="Say what is done.")
+    return parser

@@ -1,0 +1,81 @@
+"""A plan of runs, through the command line."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from graphloss.cli.main import main
+
+
+@pytest.fixture
+def plan(data: Path, encoders: dict[str, Path], tmp_path: Path) -> Path:
+    usual = f"data: {data}, seed: 1"
+    fast = "use_cpu: true, num_train_epochs: 1, max_length: 16, floor: false"
+    (tmp_path / "plan.yaml").write_text(
+        "grids:\n"
+        f"  - {{{usual}, encoder: {encoders['bert']}, loss: [gloss, ce], {fast}}}\n"
+        f"  - {{{usual}, encoder: {tmp_path / 'missing'}, {fast}}}\n"
+        f"  - {{{usual}, system: tfidf-svm}}\n"
+    )
+    return tmp_path / "plan.yaml"
+
+
+def test_failures_do_not_stop_the_others_and_what_is_done_stays(
+    plan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["bench", str(plan), "--output_dir", str(tmp_path / "out")]
+    assert main([*flags, "--dry_run"]) == 0
+    assert "4 runs: at most 0.0 h here, and 4 of unknown cost" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+    assert main(flags) == 2
+    assert "1 failed, 3 done" in _sorted_counts(capsys.readouterr().out)
+    runs = {path.name: path for path in (tmp_path / "out" / "runs").iterdir()}
+    assert len(runs) == 4
+    written = {name: (path / "metrics.json").stat().st_mtime_ns for name, path in runs.items() if "missing" not in name}
+    (failed,) = (path for name, path in runs.items() if "missing" in name)
+    assert "Traceback" in json.loads((failed / "failed.json").read_text())["traceback"]
+    assert main([*flags, "--status"]) == 0
+    assert "failed: " in capsys.readouterr().out
+    assert main(flags) == 2
+    assert written == {name: (runs[name] / "metrics.json").stat().st_mtime_ns for name in written}
+
+
+def test_a_folder_of_another_plan_is_refused(plan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = plan.read_text().splitlines()
+    plan.write_text("\n".join([text[0], text[-1]]))
+    flags = ["bench", str(plan), "--output_dir", str(tmp_path / "out")]
+    assert main(flags) == 0
+    plan.write_text("\n".join([text[0], text[-1].replace("tfidf-svm", "tfidf-logistic")]))
+    assert main(flags) == 2
+    told = capsys.readouterr().err
+    assert "only there: data-tfidf-svm-1" in told
+    assert "only in the plan: data-tfidf-logistic-1" in told
+
+
+@pytest.mark.slow
+def test_a_killed_bench_goes_on(plan: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    code = (
+        "import sys; import graphloss.experiments.lease as lease; lease.BEAT, lease.STALE = 0.2, 1.0; "
+        "from graphloss.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "bench", str(plan), "--output_dir", str(output)]
+    for _ in range(3):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(12.0)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        time.sleep(1.5)
+    assert subprocess.run(command, check=False).returncode == 2  # the encoder that is missing
+    done = sorted(path.parent.name.split("-")[1] for path in output.glob("runs/*/metrics.json"))
+    assert len(done) == 3
+    assert not list(output.glob("runs/*.lease"))
+
+
+def _sorted_counts(printed: str) -> str:
+    return ", ".join(sorted(printed.splitlines()[-1].split(", ")))

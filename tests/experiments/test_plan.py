@@ -1,0 +1,80 @@
+"""From YAML to runs."""
+
+from pathlib import Path
+
+import pytest
+
+from graphloss.errors import InputError
+from graphloss.experiments.cost import at_most
+from graphloss.experiments.plan import Planned, read_plan
+
+
+def plan(tmp_path: Path, text: str) -> Path:
+    (tmp_path / "plan.yaml").write_text(text)
+    return tmp_path / "plan.yaml"
+
+
+def test_lists_are_dimensions_and_runs_come_once(tmp_path: Path) -> None:
+    runs = read_plan(
+        plan(
+            tmp_path,
+            "grids:\n"
+            "  - {data: [mr, r8], loss: [ce, gloss], seed: [1, 2], num_train_epochs: 1}\n"
+            "  - {data: mr, loss: ce, seed: 1, num_train_epochs: 1}\n"
+            "  - {data: mr, system: tfidf-svm, seed: 1}\n",
+        )
+    )
+    assert len(runs) == 9
+    assert runs[0].settings == {"data": "mr", "loss": "ce", "seed": 1, "num_train_epochs": 1}
+    assert runs[0].name.startswith("mr-ce-1-")
+    assert runs[-1].name.startswith("mr-tfidf-svm-1-")
+    assert len({run.name for run in runs}) == 9
+    assert runs[0].config(tmp_path / "out").training.num_train_epochs == 1
+
+
+def test_names_tell_every_setting_apart() -> None:
+    one, other = ({"data": "mr", "seed": 1, "learning_rate": rate} for rate in (1e-4, 2e-4))
+    assert Planned(one).name != Planned(other).name
+    assert Planned(one).name == Planned(dict(reversed(one.items()))).name
+    assert Planned(one).name != Planned(one, "knn").name
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    text = (
+        "grids:\n"
+        "  - {data: mr, loss: [ce, nonsense], seed: 1, lerning_rate: 1}\n"
+        "  - {data: mr, system: textgcn, encoder: minilm}\n"
+        "  - {system: [knn, guess], loss: ce, seed: 1}\n"
+        "  - {data: mr, loss: ce, setup: standalone, seed: 1}\n"
+    )
+    with pytest.raises(InputError) as caught:
+        read_plan(plan(tmp_path, text))
+    told = str(caught.value)
+    for mistake in (
+        "grid 1: settings: unknown 'lerning_rate'",
+        "grid 1: loss must be one of",
+        "grid 2: no seed",
+        "grid 2: textgcn does not go with encoder",
+        "grid 3: no data",
+        "grid 3: system must be one of",
+        "grid 3: knn does not go with loss",
+        "grid 4: --setup standalone needs a loss on embeddings",
+    ):
+        assert mistake in told, mistake
+
+
+@pytest.mark.parametrize("text", ["", "grids: 3", "grids: []", "- a", "grids: [a]", "grids: [{"])
+def test_what_is_no_plan(text: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        read_plan(plan(tmp_path, text))
+
+
+def test_costs_grow_with_what_is_done() -> None:
+    usual = {"data": "mr", "encoder": "minilm", "seed": 1}
+    once, twice = (at_most(Planned(usual | {"num_train_epochs": epochs}), 1e12) for epochs in (1, 2))
+    large = at_most(Planned(usual | {"encoder": "roberta-large", "num_train_epochs": 1}), 1e12)
+    frozen = at_most(Planned(usual | {"setup": "frozen"}), 1e12)
+    few = at_most(Planned(usual | {"num_train_epochs": 1, "max_documents": 200}), 1e12)
+    assert few < frozen < once < twice < large
+    assert at_most(Planned({"data": "mr", "seed": 1}, "tfidf-svm"), 1e12) is None
+    assert at_most(Planned(usual | {"data": "elsewhere"}), 1e12) is None
