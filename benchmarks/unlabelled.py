@@ -117,7 +117,8 @@ def tuned(data: str, seed: int) -> dict[str, float]:
     )
     both = add_unlabelled(splits, train.take(rows["unlabelled"]), strict=False, say=print)
     folder = ROOT / "runs" / f"unlabelled-{data}-{seed}"
-    return {"without": fine_tune(splits, 0.0, seed, folder), "with": fine_tune(both, 0.5, seed, folder)}
+    share = GLossConfig().unlabelled_share
+    return {"without": fine_tune(splits, 0.0, seed, folder), "with": fine_tune(both, share, seed, folder)}
 
 
 def fine_tune(splits: Splits, share: float, seed: int, output: Path) -> float:

@@ -55,7 +55,7 @@ class GLossConfig:
     )
     memory_age: int = option(100, "Steps after which they leave it.")
     unlabelled_share: float = option(
-        0.5,
+        0.25,
         "Share of a batch that is filled with unlabelled documents, where there are some; an epoch counts the others.",
     )
     unlabelled_ramp_up: float = option(0.3, "Share of the steps over which it grows from nothing.")
