@@ -140,9 +140,12 @@ class _Formatter(HelpFormatter):
         super().__init__(prog, max_help_position=36, width=110)
 
     def _format_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any) -> str:
-        return f"usage: {self._prog} [options]\n\n"
+        places = " ".join(str(action.metavar) for action in actions if not action.option_strings)
+        return f"usage: {self._prog} {places + ' ' if places else ''}[options]\n\n"
 
     def _format_action_invocation(self, action: Any) -> str:
+        if not action.option_strings:
+            return str(action.metavar)
         name = next((option for option in action.option_strings if "_" in option), action.option_strings[-1])
         return name if action.nargs in (0, "?") else f"{name} {self._value(action)}"
 

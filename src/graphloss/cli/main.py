@@ -9,6 +9,7 @@ VERBS = {
     "predict": "label the texts of a file with a trained classifier",
     "explain": "show the training documents whose labels a text received, and their shares",
     "audit": "rank labelled texts by how strongly their neighbours contradict the label",
+    "tune": "search settings by validation score, with any number of workers",
     "bench": "carry out a plan of many runs, in any number of processes, and go on where it broke off",
     "demo": "see a frozen encoder, cross-entropy and G-Loss side by side, in minutes, with no download",
 }

@@ -1,7 +1,7 @@
 """Training an encoder with a head, or a head alone, from documents to a run directory."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 from datasets import Dataset
 from rich.console import Console
 from torch import Tensor, nn
-from transformers import PrinterCallback, set_seed
+from transformers import PrinterCallback, TrainerCallback, set_seed
 
 from graphloss.data.splits import Splits
 from graphloss.data.tokens import encode
@@ -62,6 +62,7 @@ def run_training(
     overwrite: bool = False,
     resume: bool = False,
     console: Console | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> dict[str, Any]:
     """Train a classifier and write its run directory.
 
@@ -71,6 +72,7 @@ def run_training(
         overwrite: remove a run that is there first.
         resume: go on from the last checkpoint there.
         console: for progress; None for silence.
+        callbacks: of the trainer, beside those that report.
 
     Returns:
         What metrics.json holds: scores of "validation" and, if there are test documents, "test", of the head, which
@@ -93,7 +95,7 @@ def run_training(
         trained = run.frozen
         run.open(overwrite=overwrite)
     else:
-        trained = run.fine_tune(overwrite=overwrite, resume=resume)
+        trained = run.fine_tune(overwrite=overwrite, resume=resume, callbacks=callbacks)
     return run.finish(trained)
 
 
@@ -136,7 +138,7 @@ class _EncoderRun:
         _set_head(model, head)
         return Trained(model, train._replace(logits=head.logits(train.embeddings)), head.left_out)
 
-    def fine_tune(self, *, overwrite: bool, resume: bool) -> Trained:
+    def fine_tune(self, *, overwrite: bool, resume: bool, callbacks: Sequence[TrainerCallback] = ()) -> Trained:
         """Train the encoder and its head."""
         goes_on = resume and bool(self.config.directory.checkpoints())
         self._check_validation()
@@ -152,6 +154,8 @@ class _EncoderRun:
         report = Report(self.console)
         trainer.add_callback(History(self.config.directory.history))
         trainer.add_callback(report)
+        for callback in callbacks:
+            trainer.add_callback(callback)
         try:
             trainer.train(resume_from_checkpoint=str(checkpoints[0]) if checkpoints else None)
         finally:

@@ -1,5 +1,6 @@
 """What a run says of its validation and test documents: scores, and a prediction for each."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,11 @@ import pyarrow
 import pyarrow.parquet
 from jaxtyping import Float
 
-from graphloss.evaluation.metrics import classification_metrics, scores_by_class
+from graphloss.evaluation.metrics import classification_metrics, scores_by_class, softmax
+from graphloss.evaluation.silhouette import macro_silhouette
+from graphloss.inference.classifier import TrainedClassifier
 from graphloss.run.documents import LabelledSplits
+from graphloss.training.run_directory import RunDirectory, write_json
 
 Probabilities = dict[str, Float[np.ndarray, "n C"]]  # by split
 
@@ -54,6 +58,30 @@ def write_predictions(file: Path, data: LabelledSplits, head: Probabilities, mix
     partial = file.with_suffix(".partial")
     pyarrow.parquet.write_table(pyarrow.concat_tables(tables), partial)
     partial.replace(file)
+
+
+def add_test(run: Path, data: LabelledSplits) -> None:
+    """Score a finished run on test documents that it has not seen, and add them to its files.
+
+    Args:
+        run: its directory.
+        data: documents with a test split.
+    """
+    directory, classifier = RunDirectory(run), TrainedClassifier.load(run)
+    documents = data.documents("test")
+    answers = classifier.answer(documents)
+    head = {"test": softmax(answers.logits.numpy())}
+    silhouettes = {"test": macro_silhouette(answers.embeddings.numpy(), np.asarray(data.ids["test"]))}
+    metrics = json.loads(directory.metrics.read_text())
+    mixed: Probabilities = {}
+    if directory.index.exists():
+        mixed = {"test": classifier.ask_graph(documents, answers).probabilities}
+        metrics["graph"] |= scores(data, mixed)
+    before = pyarrow.parquet.read_table(directory.predictions)
+    write_predictions(directory.predictions, data, head, mixed)
+    both = [before, pyarrow.parquet.read_table(directory.predictions)]
+    pyarrow.parquet.write_table(pyarrow.concat_tables(both), directory.predictions)
+    write_json(directory.metrics, metrics | scores(data, head, silhouettes))
 
 
 def _decided(probabilities: Float[np.ndarray, "n C"], names: list[str], prefix: str) -> dict[str, Any]:
