@@ -48,6 +48,8 @@ def test_the_best_trial_is_kept_and_alone_sees_the_test_documents(
     capsys.readouterr()
     assert main([*flags, *search]) == 0  # it is over
     assert "trial 5" not in capsys.readouterr().out
+    assert main([*flags, *search, "--seed", "7", "--search", "memory_size=0,64"]) == 2
+    assert "holds a study with other search, seed; name another --output_dir" in capsys.readouterr().err
 
 
 def test_a_trial_whose_worker_died_is_queued_again(

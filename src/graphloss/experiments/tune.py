@@ -60,12 +60,13 @@ class Tuning:
             setting mattered, and the seconds of all trials together.
 
         Raises:
-            InputError: where no trial was completed; without optuna.
+            InputError: where the study is one of other settings, or no trial was completed; without optuna.
         """
         optuna = _optuna()
         splits = read_documents_of(self._config({}, self.folder), self.say)
         (self.folder / "trials").mkdir(parents=True, exist_ok=True)
         study = self._open(optuna)
+        self._check_same(study)
         while True:
             with contextlib.ExitStack() as turn:
                 if turn.enter_context(lease(self.folder / "next.lease")):
@@ -111,8 +112,8 @@ class Tuning:
             trial.set_user_attr("seconds", time.perf_counter() - start)
         score = float(found["validation"][metric])
         self.say(f"{name}  validation {metric} {score:.4f}")
-        others = (done.value for done in study.get_trials(deepcopy=False) if done.value is not None)
-        if any(value >= score for value in others):  # nobody will ask for its model
+        complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+        if any(done.value >= score for done in complete):  # nobody will ask for its model
             shutil.rmtree(path / "model")
             shutil.rmtree(path / "index", ignore_errors=True)
         return score
@@ -177,6 +178,17 @@ class Tuning:
             load_if_exists=True,
             pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
         )
+
+    def _check_same(self, study: Any) -> None:
+        """What is searched, and what all trials have in common, is a matter of the study."""
+        own = {name: value for name, value in self.settings.items() if name != "output_dir"} | {"search": self.space}
+        plain = json.loads(json.dumps(own))  # tuples are lists there
+        kept = study.user_attrs.get("settings")
+        if kept is None:
+            study.set_user_attr("settings", plain)
+        elif kept != plain:
+            other = [name for name in sorted(kept.keys() | plain.keys()) if kept.get(name) != plain.get(name)]
+            raise InputError(f"{self.folder} holds a study with other {', '.join(other)}; name another --output_dir")
 
     def _queue_again(self, optuna: Any, study: Any) -> None:
         """Recognize trials whose worker died: in a database by their heartbeat, else by their lease."""
