@@ -181,6 +181,9 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(
         for path in (whole, run)
     ]
     assert losses[0] == losses[1]
+    seconds = [entry["seconds"] for entry in lines(run / "history.jsonl")]
+    assert seconds == sorted(seconds)
+    assert json.loads((run / "metrics.json").read_text())["seconds"] > seconds[-1]
     train("--resume", encoder="llama")
     assert "is a finished run" in capsys.readouterr().out
 
@@ -222,7 +225,7 @@ def test_unlabelled_documents_single_classes_and_text_pairs(
     assert sum(entry["unlabelled"] for entry in steps) > 0
     names = TrainedClassifier.load(run).names
     assert names == ["food", "oddity", "space", "sports"]
-    assert json.loads((run / "metrics.json").read_text()).keys() == {"validation", "graph", "temperature"}
+    assert json.loads((run / "metrics.json").read_text()).keys() == {"validation", "graph", "temperature", "seconds"}
 
 
 def test_help_answers_at_once_and_imports_no_torch() -> None:

@@ -1,8 +1,9 @@
 """Training an encoder with a head, or a head alone, from documents to a run directory."""
 
 import shutil
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,7 +78,7 @@ def run_training(
     Returns:
         What metrics.json holds: scores of "validation" and, if there are test documents, "test", of the head, which
         was calibrated by "temperature"; under "graph", those with the document graph; under "floor", those of a linear
-        head on the encoder as it was.
+        head on the encoder as it was; "seconds" that the run took, all processes together.
 
     Raises:
         InputError: for wrong input, before anything is written.
@@ -108,6 +109,7 @@ class _EncoderRun:
     encoder: Encoder
     pooling: str
     console: Console
+    started: float = field(default_factory=time.perf_counter)  # less what earlier processes trained before a resume
 
     @classmethod
     def prepare(cls, config: RunConfig, data: LabelledSplits, console: Console) -> "_EncoderRun":
@@ -152,7 +154,8 @@ class _EncoderRun:
         trainer = self._trainer(model)
         checkpoints = self.open(overwrite=overwrite, resume=resume)
         report = Report(self.console)
-        trainer.add_callback(History(self.config.directory.history))
+        history = History(self.config.directory.history)
+        trainer.add_callback(history)
         trainer.add_callback(report)
         for callback in callbacks:
             trainer.add_callback(callback)
@@ -160,6 +163,7 @@ class _EncoderRun:
             trainer.train(resume_from_checkpoint=str(checkpoints[0]) if checkpoints else None)
         finally:
             report.close()
+        self.started -= history.before
         if self.config.model.lora_rank:
             merge_adapters(model)
         trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # scores are those of the saved model
@@ -220,6 +224,7 @@ class _EncoderRun:
             floor, _ = self._calibrated({split: self._answer(self.frozen.model, split) for split in answers})
             metrics["floor"] = scores(self.data, _probabilities(floor), self._silhouettes(floor))
         write_predictions(directory.predictions, self.data, heads, mixed)
+        metrics["seconds"] = time.perf_counter() - self.started
         write_json(directory.metrics, metrics)
         directory.remove_checkpoints()
         return metrics

@@ -11,24 +11,32 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 
 class History(TrainerCallback):
-    """Appends one JSON object to a file for each logged step and each evaluation.
+    """Appends one JSON object to a file for each logged step and each evaluation, with the seconds of training so far.
 
     Args:
         path: of the file. On a resume, what lies beyond the step of the checkpoint is dropped first.
+
+    Attributes:
+        before: seconds of training up to the checkpoint that is gone on from.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.before = 0.0
+        self.started = time.perf_counter()
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         lines = self.path.read_text().splitlines() if self.path.exists() else []
         kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
         self.path.write_text("".join(line + "\n" for line in kept))
+        self.before = json.loads(kept[-1])["seconds"] if kept else 0.0
+        self.started = time.perf_counter()
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
         logs = given["logs"]
         with self.path.open("a") as file:
-            file.write(json.dumps({"step": state.global_step} | logs) + "\n")
+            seconds = self.before + time.perf_counter() - self.started
+            file.write(json.dumps({"step": state.global_step} | logs | {"seconds": round(seconds, 3)}) + "\n")
 
 
 class Report(TrainerCallback):
