@@ -10,6 +10,7 @@ from graphloss.cli.quiet import quiet_libraries
 from graphloss.experiments.bench import Bench
 from graphloss.experiments.cost import at_most, machine_rate
 from graphloss.experiments.plan import read_plan
+from graphloss.experiments.tables import Tables
 
 
 def run(arguments: list[str]) -> int:
@@ -25,6 +26,8 @@ def run(arguments: list[str]) -> int:
         return 0
     quiet_libraries()
     failures = bench.carry_out(console.print)
+    Tables(bench, flags.against).write(bench.folder)
+    console.print(f"{bench.folder / 'tables.md'}, tables.csv  what the runs say together")
     _list_states(bench, console, only=("failed", "running"))
     return 2 if failures else 0
 
@@ -59,6 +62,11 @@ def _parser() -> Parser:
         help="`grids:`, a list; each has flags of graphloss train, and `system`; a list of values is a dimension.",
     )
     parser.add_argument("--output_dir", required=True, help="Folder of the runs.")
+    parser.add_argument(
+        "--against",
+        metavar="METHOD",
+        help="Method, as the tables name it, that others are tested against; cross-entropy.",
+    )
     parser.add_argument("--dry_run", action="store_true", help="List the runs and what they may cost.")
     parser.add_argument("--status", action="store_true", help="Say what is done.")
     return parser
