@@ -88,3 +88,17 @@ def test_methods_are_told_apart_by_all_but_data_and_seed() -> None:
     assert method_of(Planned(usual)) == method_of(Planned(usual | {"data": "r8", "seed": 2})) == "minilm gloss"
     assert method_of(Planned(usual | {"graph_weight": 0.5})) == "minilm gloss graph_weight=0.5"
     assert method_of(Planned({"data": "mr", "seed": 1, "encoder": "minilm"}, "knn")) == "knn minilm"
+
+
+def test_settings_that_all_share_are_named_once(tmp_path: Path) -> None:
+    usual = {"data": "mr", "seed": 1, "encoder": "minilm", "max_length": 64}
+    runs = [Planned(usual | {"loss": loss}) for loss in ("ce", "gloss")] + [
+        Planned({"data": "mr", "seed": 1}, "textgcn")
+    ]
+    bench = Bench(tmp_path, runs)
+    finished(bench, {"ce": 9, "gloss": 5, "textgcn": 9})
+    assert Tables(bench).methods == ["minilm ce", "minilm gloss", "textgcn"]
+    assert "Alike in all runs that read it: max_length 64." in Tables(bench).markdown()
+    more = Bench(tmp_path / "more", [*runs, Planned({"data": "mr", "seed": 1, "encoder": "minilm", "loss": "ce"})])
+    finished(more, {"ce": 9, "gloss": 5, "textgcn": 9})
+    assert Tables(more).methods == ["minilm ce max_length=64", "minilm gloss max_length=64", "textgcn", "minilm ce"]

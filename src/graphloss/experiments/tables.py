@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -81,11 +82,12 @@ class Tables:
 
     def __init__(self, bench: Bench, against: str | None = None) -> None:
         grouped: dict[tuple[str, str], list[Path]] = {}
+        self.shared = _shared(bench.runs)
         for run in bench.runs:
             path = bench.path(run)
             file = RunDirectory(path).metrics
             if file.exists() and "test" in json.loads(file.read_text()):
-                grouped.setdefault((Path(str(run.settings["data"])).name, method_of(run)), []).append(path)
+                grouped.setdefault((Path(str(run.settings["data"])).name, method_of(run, self.shared)), []).append(path)
         self.cells = {key: Cell(*key, paths) for key, paths in grouped.items()}
         self.data = list(dict.fromkeys(data for data, _ in self.cells))
         self.methods = list(dict.fromkeys(method for _, method in self.cells))
@@ -149,6 +151,9 @@ class Tables:
     def markdown(self) -> str:
         """Everything as Markdown."""
         parts = [_markdown(self.rows(), SHOWN), NOTE, _markdown(self.over_data(), OVER_DATA), _published(self.data)]
+        if self.shared:
+            same = ", ".join(f"{name} {value}" for name, value in self.shared.items())
+            parts.insert(2, f"Alike in all runs that read it: {same}.")
         if self.against:
             parts.insert(2, f"p: paired permutation tests, over documents, against *{self.against}*.")
         return "\n\n".join(part for part in parts if part) + "\n"
@@ -176,14 +181,26 @@ OVER_DATA = {"method": "method", "rank": "average rank", "p_value": "p over data
 SHARES = ("accuracy", "deviation", "low", "high", "macro_f1", "with_graph", "ece")
 
 
-def method_of(run: Planned) -> str:
-    """What a run is but for its data and seed: encoder, loss and set-up first."""
-    given = {name: value for name, value in run.settings.items() if name not in NOT_A_METHOD}
+def method_of(run: Planned, shared: Collection[str] = ()) -> str:
+    """What a run is but for its data and seed: encoder, loss and set-up first; settings in `shared` are not named."""
+    given = {name: value for name, value in run.settings.items() if name not in (*NOT_A_METHOD, *shared)}
     first = [str(given.pop(name)) for name in ("encoder", "loss", "setup") if name in given]
     if run.system != "encoder":
         first.insert(0, run.system)
     more = [f"{name}={value}" for name, value in sorted(given.items())]
     return " ".join([*first, *more])
+
+
+def _shared(runs: list[Planned]) -> dict[str, Any]:
+    """Settings that do not tell methods apart, with their one value."""
+    values: dict[str, list[Any]] = {}
+    for run in runs:
+        for name, value in run.settings.items():
+            if name not in (*NOT_A_METHOD, "encoder", "loss", "setup"):
+                values.setdefault(name, []).append(value)
+    same = {name: found[0] for name, found in values.items() if all(value == found[0] for value in found)}
+    apart = {method_of(run) for run in runs}
+    return same if len({method_of(run, same) for run in runs}) == len(apart) else {}
 
 
 def _markdown(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
@@ -203,6 +220,8 @@ def _shown(name: str, value: Any) -> str:
         return ""
     if name in SHARES:
         return f"{100.0 * value:.2f}"
+    if name == "p_value" and value < 0.001:
+        return "<0.001"
     return f"{value:.3f}" if name in ("p_value", "macro_silhouette") else f"{value:.1f}"
 
 
