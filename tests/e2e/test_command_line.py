@@ -244,7 +244,8 @@ def test_each_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(SystemExit) as stopped:
         main([verb, "--help"])
     assert stopped.value.code == 0
-    assert capsys.readouterr().out.startswith(f"usage: graphloss {verb} [options]")
+    place = "PLAN.yaml " if verb == "bench" else ""
+    assert capsys.readouterr().out.startswith(f"usage: graphloss {verb} {place}[options]")
 
 
 def test_train_shows_common_options_and_help_all_every_one(capsys: pytest.CaptureFixture[str]) -> None:

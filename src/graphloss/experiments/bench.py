@@ -99,7 +99,7 @@ class Bench:
         return f"{split} accuracy {metrics[split]['accuracy']:.4f}"
 
     def _lease(self, run: Planned) -> Path:
-        return self.folder / "runs" / f"{run.name}.lease"
+        return self.folder / "leases" / run.name
 
 
 def _check_same(found: dict[str, Any], planned: dict[str, Any], folder: Path) -> None:

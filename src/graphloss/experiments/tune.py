@@ -69,7 +69,7 @@ class Tuning:
         self._check_same(study)
         while True:
             with contextlib.ExitStack() as turn:
-                if turn.enter_context(lease(self.folder / "next.lease")):
+                if turn.enter_context(lease(self.folder / "leases" / "next")):
                     self._queue_again(optuna, study)
                     ended = sum(_has_ended(trial) for trial in study.get_trials(deepcopy=False))
                     if ended >= self.trials:
@@ -127,7 +127,7 @@ class Tuning:
             return summary if summary["trials"] >= self.trials else None  # else it is of fewer trials
 
         while (summary := found()) is None:
-            with lease(self.folder / "best.lease") as mine:
+            with lease(self.folder / "leases" / "best") as mine:
                 if mine and found() is None:
                     write_json(file, self._summary(optuna, study, splits))
                     continue
@@ -210,7 +210,7 @@ class Tuning:
         return self.folder / "trials" / f"{number:04}"
 
     def _lease(self, number: int) -> Path:
-        return self.folder / "trials" / f"{number:04}.lease"
+        return self.folder / "leases" / f"{number:04}"
 
 
 class _Watch(TrainerCallback):
