@@ -75,6 +75,9 @@ def test_a_run_learns_and_leaves_what_is_documented(train: Train, capsys: pytest
     environment = json.loads((run / "environment.json").read_text())
     assert environment["versions"].keys() >= {"python", "torch", "transformers", "graphloss"}
     assert environment["seed"] == 42
+    last_change = ["git", "log", "-1", "--format=%H", "--", "src/graphloss"]
+    commit = subprocess.run(last_change, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert environment["commit"] == (commit.stdout.strip() or None)
 
     saved = {path.relative_to(run / "model").as_posix() for path in (run / "model").rglob("*")}
     assert {"model.safetensors", "config.json", "tokenizer.json", "modules.json", "1_Pooling/config.json"} <= saved

@@ -148,7 +148,7 @@ def _versions() -> dict[str, str]:
 
 def _commit() -> str | None:
     """The commit of a source checkout of this package; None for an installed wheel."""
-    folder = Path(__file__).parent
+    folder = Path(__file__).parents[1]
     try:
         answer = subprocess.run(
             ["git", "log", "-1", "--format=%H", "--", str(folder)],
