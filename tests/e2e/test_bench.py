@@ -4,12 +4,16 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from graphloss.cli.main import main
+from graphloss.experiments.bench import Bench
+from graphloss.experiments.lease import lease
+from graphloss.experiments.plan import read_plan
 
 
 @pytest.fixture
@@ -55,6 +59,23 @@ def test_a_folder_of_another_plan_is_refused(plan: Path, tmp_path: Path, capsys:
     told = capsys.readouterr().err
     assert "only there: data-tfidf-svm-1" in told
     assert "only in the plan: data-tfidf-logistic-1" in told
+
+
+def test_a_run_that_somebody_looked_at_is_not_passed_over(plan: Path, tmp_path: Path) -> None:
+    """Whoever asks for its state holds a run for a moment."""
+    text = plan.read_text().splitlines()
+    plan.write_text("\n".join([text[0], text[-1]]))
+    bench, said = Bench(tmp_path / "out", read_plan(plan)), []
+    (run,) = bench.runs
+    with lease(bench._lease(run)):
+        worker = threading.Thread(target=bench.carry_out, args=(said.append,))
+        worker.start()
+        time.sleep(0.5)
+        assert bench.state(run) == "running"
+        assert said == []
+    worker.join()
+    assert bench.state(run) == "done"
+    assert len(said) == 1
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Carrying out a plan: runs that are done are not done again, failures do not stop the others."""
 
 import json
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from graphloss.systems.run_system import run_system
 from graphloss.training.run_directory import RunDirectory, write_json
 
 FAILED = "failed.json"
+WAIT = 2.0  # seconds between two looks at what other processes are at
 
 
 @dataclass(frozen=True)
@@ -60,22 +62,36 @@ class Bench:
         return "to do"
 
     def carry_out(self, say: Callable[[str], None]) -> int:
-        """Do what is not done; those that failed are tried again. Gives the number of failures.
+        """Do what is not done; those that failed before are tried again. Gives the number of failures.
+
+        What another process is at is waited for, and done here should that process die.
 
         Args:
             say: told of each run how it ended.
         """
         self.open()
         (self.folder / "runs").mkdir(exist_ok=True)
-        failures = 0
-        for number, run in enumerate(self.runs, start=1):
-            with lease(self._lease(run)) as held:
-                if not held or RunDirectory(self.path(run)).metrics.exists():
-                    continue
-                error = self._do(run)
-            failures += error is not None
-            say(f"{number}/{len(self.runs)}  {run.name}  {error or self._scores(run)}")
+        started, failures, left = time.time(), 0, list(self.runs)
+        while left:
+            for run in list(left):
+                with lease(self._lease(run)) as held:
+                    if not held:
+                        continue
+                    left.remove(run)
+                    if RunDirectory(self.path(run)).metrics.exists():
+                        continue
+                    if self._failed_since(run, started):  # in another process
+                        failures += 1
+                        continue
+                    error = self._do(run)
+                failures += error is not None
+                say(f"{self.runs.index(run) + 1}/{len(self.runs)}  {run.name}  {error or self._scores(run)}")
+            time.sleep(WAIT if left else 0.0)
         return failures
+
+    def _failed_since(self, run: Planned, started: float) -> bool:
+        file = self.path(run) / FAILED
+        return file.exists() and file.stat().st_mtime > started
 
     def _do(self, run: Planned) -> str | None:
         """Do a run; gives why it failed, if it did."""
