@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModel
 
-from graphloss.errors import InputError
+from graphloss.errors import InputError, Unavailable
 from graphloss.models import encoder as module
 from graphloss.models.classifier import build_classifier
 from graphloss.models.encoder import fitting_length, load_encoder
@@ -72,3 +72,18 @@ def test_texts_are_cut_where_the_positions_end(encoders: dict[str, Path], name: 
     model = AutoModel.from_pretrained(encoders[name]).eval()
     with torch.inference_mode():
         model(input_ids=torch.full((1, most), 7), attention_mask=torch.ones(1, most, dtype=torch.long))
+
+
+def test_names_are_looked_for_in_the_folder_of_the_variable(
+    encoders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Unavailable, match="GRAPHLOSS_ENCODERS"):
+        load_encoder("bert-base-uncased")
+    (tmp_path / "bert-base-uncased").symlink_to(encoders["bert"])
+    monkeypatch.setenv("GRAPHLOSS_ENCODERS", str(tmp_path))
+    encoder = load_encoder("bert-base-uncased")
+    assert encoder.local
+    assert encoder.config.model_type == "bert"
+    with pytest.raises(Unavailable) as caught:
+        load_encoder("roberta-large")
+    assert caught.value.what == "weights"

@@ -4,18 +4,16 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from graphloss.data.benchmarks import BENCHMARKS, check_rows
+from graphloss.data.benchmarks import BENCHMARKS, DATA_VARIABLE, check_rows
 from graphloss.data.documents import Documents, check_classes, label_ids, label_names
-from graphloss.data.files import SUFFIXES, Columns, Table, documents_from, read_documents
+from graphloss.data.files import SUFFIXES, Columns, read_documents
+from graphloss.data.hub import SPLITS, read_benchmark, read_hub
 from graphloss.errors import InputError
 from graphloss.graph.masking import split_batch
 
-SPLITS = ("train", "validation", "test")
-DATA_VARIABLE = "GRAPHLOSS_DATA"
 
 
 @dataclass(frozen=True)
@@ -41,8 +39,7 @@ def read_splits(
     """Read the documents of a run.
 
     Args:
-        data: a folder with train, validation and test files; the name of a benchmark (mr, r8, r52, 20ng, ohsumed),
-            looked for in the folder that the variable GRAPHLOSS_DATA names and then on the Hugging Face hub; or the
+        data: a folder with train, validation and test files; the name of one of `benchmarks.BENCHMARKS`, looked for in the folder that the variable GRAPHLOSS_DATA names and then on the Hugging Face hub; or the
             name of a data set on the hub.
         train, validation, test: files, instead of `data`.
         columns: the names of the columns.
@@ -107,11 +104,11 @@ def read_all(data: str, columns: Columns, *, allow_unlabelled: bool = False) -> 
         if os.environ.get(DATA_VARIABLE) and folder.is_dir():
             found = _read_folder(folder, columns, allow_unlabelled)
         else:
-            found = _read_hub(BENCHMARKS[name].repository, columns, allow_unlabelled)
+            found = read_benchmark(BENCHMARKS[name])
         check_rows(name, {split: len(documents) for split, documents in found.items()})
         return found
     if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", data):
-        return _read_hub(data, columns, allow_unlabelled)
+        return read_hub(data, columns, allow_unlabelled=allow_unlabelled)
     raise InputError(
         f"--data {data}: neither a folder, nor a benchmark ({', '.join(BENCHMARKS)}), nor a data set on the hub "
         "(owner/name); check the path"
@@ -130,33 +127,3 @@ def _read_folder(folder: Path, columns: Columns, allow_unlabelled: bool) -> dict
     if "train" not in found:
         raise InputError(f"{folder} holds no train{'|'.join(SUFFIXES)}; name the file of training documents so")
     return found
-
-
-def _read_hub(repository: str, columns: Columns, allow_unlabelled: bool) -> dict[str, Documents]:
-    import datasets
-
-    try:
-        loaded = datasets.load_dataset(repository)
-    except Exception as error:  # the hub client raises a dozen unrelated types
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"data set {repository} could not be loaded from the hub ({reason}); check its name and the network, or "
-            f"put its files into a folder that {DATA_VARIABLE} names"
-        ) from None
-    found = {}
-    for split in SPLITS:
-        if split in loaded:
-            table = Table(_with_names(loaded[split], columns.label))
-            allowed = allow_unlabelled and split == "train"
-            found[split] = documents_from(table, f"{repository} {split}", columns, allow_unlabelled=allowed)
-    if "train" not in found:
-        raise InputError(f"data set {repository} has no split 'train'; it has {', '.join(loaded)}")
-    return found
-
-
-def _with_names(split: Any, label: str) -> dict[str, list]:
-    columns = split.to_dict()
-    feature = split.features.get(label)
-    if hasattr(feature, "names") and feature.names:
-        columns[label] = [None if index is None or index < 0 else feature.names[index] for index in columns[label]]
-    return columns

