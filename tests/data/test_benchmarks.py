@@ -41,9 +41,7 @@ def test_a_benchmark_of_text_pairs_whose_validation_documents_are_the_test_docum
         "dataset_info": [{"config_name": "qnli", "features": features}],
     }
     (tmp_path / "glue" / "README.md").write_text(f"---\n{yaml.safe_dump(card)}---\n")
-    glue = Benchmark(
-        str(tmp_path / "glue"), 3, 2, "qnli", text="question", text_pair="sentence", test="validation"
-    )
+    glue = Benchmark(str(tmp_path / "glue"), 3, 2, "qnli", text="question", text_pair="sentence", test="validation")
     found = read_benchmark(glue)
     assert {split: len(documents) for split, documents in found.items()} == {"train": 3, "test": 2}
     assert found["train"].texts == ["what 0", "what 1", "what 2"]

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from graphloss.cli.main import main
 from graphloss.experiments.bench import Bench
@@ -76,6 +77,33 @@ def test_a_run_that_somebody_looked_at_is_not_passed_over(plan: Path, tmp_path: 
     worker.join()
     assert bench.state(run) == "done"
     assert len(said) == 1
+
+
+def test_searched_settings_and_what_cannot_be_had(
+    data: Path, encoders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = f"data: {data}, seed: [1, 2], use_cpu: true, num_train_epochs: 1, max_length: 16, floor: false"
+    (tmp_path / "plan.yaml").write_text(
+        "grids:\n"
+        f"  - {{{usual}, encoder: {encoders['bert']}, loss: gloss, trials: 2, search: {{graph_weight: '0.1:0.5'}}}}\n"
+        f"  - {{{usual}, encoder: roberta-large, loss: ce}}\n"
+    )
+    output = tmp_path / "out"
+    flags = ["bench", str(tmp_path / "plan.yaml"), "--output_dir", str(output)]
+    assert main([*flags, "--dry_run"]) == 0
+    assert "with 2 trials" in capsys.readouterr().out
+    assert main(flags) == 0
+    assert "2 done, 2 not run" in _sorted_counts(capsys.readouterr().out)
+    assert len(list(output.glob("studies/*/trials/*"))) == 2  # once, for both seeds
+    for run in output.glob("runs/*gloss*"):
+        found = json.loads((run / "tuning.json").read_text())
+        assert yaml.safe_load((run / "config.yaml").read_text())["graph_weight"] == found["settings"]["graph_weight"]
+        assert found["seconds"] > 0.0
+    assert not any("test" in json.loads(file.read_text()) for file in output.glob("studies/*/trials/*/metrics.json"))
+    tables = (output / "tables.md").read_text()
+    assert "not run: weights" in tables
+    assert main([*flags, "--status"]) == 0
+    assert "not run: weights" in capsys.readouterr().out
 
 
 @pytest.mark.slow

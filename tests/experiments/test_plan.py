@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from graphloss.errors import InputError
+from graphloss.experiments.bench import Bench
 from graphloss.experiments.cost import at_most
 from graphloss.experiments.plan import Planned, read_plan
+from graphloss.experiments.space import Range
 
 
 def plan(tmp_path: Path, text: str) -> Path:
@@ -78,3 +80,47 @@ def test_costs_grow_with_what_is_done() -> None:
     assert few < frozen < once < twice < large
     assert at_most(Planned({"data": "mr", "seed": 1}, "tfidf-svm"), 1e12) is None
     assert at_most(Planned(usual | {"data": "elsewhere"}), 1e12) is None
+
+
+def test_runs_that_differ_by_their_seed_have_a_search_in_common(tmp_path: Path) -> None:
+    text = (
+        "usual: &usual {data: mr, encoder: minilm, seed: [1, 2], trials: 4}\n"
+        "grids:\n"
+        "  - {<<: *usual, loss: gloss, bandwidth: sqrt, method: G-Loss-SQRT, table: integrated}\n"
+        "  - {<<: *usual, loss: gloss}\n"
+        "  - {<<: *usual, loss: ce, search: {learning_rate: '1e-5:1e-3:log', head: 'stock,linear'}}\n"
+    )
+    runs = read_plan(plan(tmp_path, text))
+    assert len({run.name for run in runs}) == 6
+    assert len({run.study for run in runs}) == 3
+    sqrt, optimal, plain = runs[::2]
+    assert (sqrt.method, sqrt.table, sqrt.trials) == ("G-Loss-SQRT", "integrated", 4)
+    assert set(sqrt.space()) == {"learning_rate", "labelled_fraction", "graph_weight"}
+    assert set(optimal.space()) == {*sqrt.space(), "bandwidth"}
+    assert plain.space() == {"learning_rate": Range(1e-5, 1e-3, log=True), "head": ("stock", "linear")}
+    bench = Bench(tmp_path, runs)
+    assert [bench.trials(run) for run in runs] == [4, 0, 4, 0, 4, 0]
+
+
+def test_mistakes_of_a_search_are_told(tmp_path: Path) -> None:
+    usual = "data: mr, seed: 1, trials: 4"
+    text = (
+        "grids:\n"
+        f"  - {{{usual}, search: {{lerning_rate: '1:2'}}}}\n"
+        f"  - {{{usual}, system: tfidf-svm}}\n"
+        f"  - {{{usual}, setup: frozen}}\n"
+        f"  - {{{usual}, search: 3}}\n"
+        "  - {data: mr, seed: 1, trials: many}\n"
+        "  - {data: mr, seed: 1, search: {learning_rate: '1e-5,1e-4'}}\n"
+    )
+    with pytest.raises(InputError) as caught:
+        read_plan(plan(tmp_path, text))
+    for mistake in (
+        "grid 1: settings: unknown 'lerning_rate'",
+        "grid 2: tfidf-svm has nothing to search",
+        "grid 3: frozen has nothing to search",
+        "grid 4: --search '3' must read NAME=LOW:HIGH",
+        "grid 5: trials must be a number of them, got 'many'",
+        "grid 6: search needs trials",
+    ):
+        assert mistake in str(caught.value), mistake

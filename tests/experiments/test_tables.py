@@ -10,8 +10,9 @@ import pyarrow.parquet
 import pytest
 
 from graphloss.experiments.bench import Bench
+from graphloss.experiments.cells import method_of
 from graphloss.experiments.plan import Planned
-from graphloss.experiments.tables import Tables, method_of
+from graphloss.experiments.tables import Table, Tables
 
 LABELS = ["x", "y"] * 50
 
@@ -27,10 +28,16 @@ def finished(bench: Bench, wrong: dict[str, int]) -> None:
         pyarrow.parquet.write_table(pyarrow.table(table), path / "predictions.parquet")
         scores = {"accuracy": 1 - mistakes / 100, "macro_f1": 0.5, "ece": 0.1, "n": 100}
         metrics = {"validation": scores, "test": scores, "seconds": 60.0, "transductive": run.system == "textgcn"}
+        metrics |= {"smallest_class": 9, "peak_memory": 2_000_000_000}
         (path / "metrics.json").write_text(json.dumps(metrics))
+        if run.system == "textgcn":
+            continue
+        if run.trials:
+            (path / "tuning.json").write_text(json.dumps({"seconds": 240.0}))
+        gain = 0.2 if run.settings["loss"] == "gloss" else 0.0
         steps = [
-            {"step": step, "eval_macro_f1": score, "seconds": 2.0 * step}
-            for step, score in ((5, 0.3), (10, 0.6), (15, 0.4))
+            {"step": step, "epoch": step / 5, "eval_macro_f1": score, "seconds": 2.0 * step}
+            for step, score in ((5, 0.3 + gain), (10, 0.595), (15, 0.6 + gain), (20, 0.4))
         ]
         (path / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in steps))
 
@@ -49,8 +56,13 @@ def bench(tmp_path: Path) -> Bench:
     return made
 
 
+def only(bench: Bench, against: str | None = None) -> Table:
+    (table,) = Tables(bench, against).tables
+    return table
+
+
 def test_means_intervals_and_tests(bench: Bench) -> None:
-    rows = {(row["data"], row["method"]): row for row in Tables(bench).rows()}
+    rows = {(row["data"], row["method"]): row for row in only(bench).rows}
     assert len(rows) == 6
     gloss = rows["mr", "minilm gloss"]
     assert gloss["seeds"] == 2
@@ -61,11 +73,20 @@ def test_means_intervals_and_tests(bench: Bench) -> None:
     assert np.isnan(rows["mr", "minilm ce"]["p_value"])
     assert rows["mr", "textgcn"]["p_value"] > 0.2
     assert rows["mr", "textgcn"]["transductive"]
-    assert (gloss["steps_to_best"], gloss["seconds_to_best"]) == (10, 20.0)
+
+
+def test_costs_until_the_best_score_and_until_nearly_that_of_cross_entropy(bench: Bench) -> None:
+    rows = {(row["data"], row["method"]): row for row in only(bench).rows}
+    gloss, plain = rows["mr", "minilm gloss"], rows["mr", "minilm ce"]
+    assert [gloss[f"{unit}_to_best"] for unit in ("epochs", "steps", "seconds")] == [3, 15, 30.0]
+    assert [(row["steps_to_near"], row["seconds_to_near"]) for row in (gloss, plain)] == [(10, 20.0), (10, 20.0)]
+    assert gloss["peak_memory"] == 2e9
+    assert np.isnan(rows["mr", "textgcn"]["steps_to_best"])
+    assert "2.00 |" in only(bench).markdown()
 
 
 def test_over_data_sets(bench: Bench) -> None:
-    found = {row["method"]: row for row in Tables(bench).over_data()}
+    found = {row["method"]: row for row in only(bench).over_data()}
     assert {method: row["rank"] for method, row in found.items()} == {"minilm ce": 3, "minilm gloss": 1, "textgcn": 2}
     assert found["minilm gloss"]["p_value"] == 2 / 16
     assert np.isnan(found["textgcn"]["p_value"])  # of fewer seeds
@@ -78,6 +99,7 @@ def test_files_and_another_row_to_test_against(bench: Bench, tmp_path: Path) -> 
     assert "against *textgcn*" in text
     assert "| mr | minilm gloss | 2 | 93.50 | 0.71 |" in text
     assert "| BertGCN | 86.00 | 98.10 |" in text
+    assert "| BERT-base CE | 85.64 ± 0.81 / 85.64 | 97.57 ± 0.16 / 93.90 |" in text
     rows = list(csv.DictReader((tmp_path / "tables.csv").read_text().splitlines()))
     assert len(rows) == 6
     assert float(rows[0]["accuracy"]) == pytest.approx(0.685)
@@ -97,8 +119,47 @@ def test_settings_that_all_share_are_named_once(tmp_path: Path) -> None:
     ]
     bench = Bench(tmp_path, runs)
     finished(bench, {"ce": 9, "gloss": 5, "textgcn": 9})
-    assert Tables(bench).methods == ["minilm ce", "minilm gloss", "textgcn"]
+    assert only(bench).methods == ["minilm ce", "minilm gloss", "textgcn"]
     assert "Alike in all runs that read it: max_length 64." in Tables(bench).markdown()
     more = Bench(tmp_path / "more", [*runs, Planned({"data": "mr", "seed": 1, "encoder": "minilm", "loss": "ce"})])
     finished(more, {"ce": 9, "gloss": 5, "textgcn": 9})
-    assert Tables(more).methods == ["minilm ce max_length=64", "minilm gloss max_length=64", "textgcn", "minilm ce"]
+    assert only(more).methods == ["minilm ce max_length=64", "minilm gloss max_length=64", "textgcn", "minilm ce"]
+
+
+def test_tables_of_a_plan_stand_apart_with_what_was_not_run(tmp_path: Path) -> None:
+    usual = {"data": "mr", "loss": "ce", "labels_per_class": 16}
+    runs = [Planned(usual | {"encoder": "minilm", "seed": seed}, table="integrated") for seed in (1, 2)]
+    runs += [
+        Planned(
+            usual | {"encoder": "minilm", "loss": "gloss", "seed": seed},
+            trials=3,
+            method="G-Loss-O",
+            table="integrated",
+        )
+        for seed in (1, 2)
+    ]
+    runs += [Planned({"data": "mr", "seed": 1}, "textgcn", table="systems")]
+    bench = Bench(tmp_path, runs)
+    finished(bench, {"ce": 9, "gloss": 5, "textgcn": 9})
+    missing = Planned(usual | {"encoder": "roberta-large", "seed": 1}, table="integrated")
+    failed = bench.path(missing)
+    failed.mkdir()
+    (failed / "failed.json").write_text(json.dumps({"error": "none", "missing": "weights"}))
+    tables = Tables(Bench(tmp_path, [*runs, missing]))
+    integrated, systems = tables.tables
+    assert integrated.methods == ["minilm ce", "minilm G-Loss-O", "roberta-large ce"]
+    assert systems.methods == ["textgcn"]
+    rows = {row["method"]: row for row in integrated.rows}
+    assert rows["minilm G-Loss-O"]["seconds_with_search"] == 60.0 + 240.0 / 2
+    assert rows["minilm G-Loss-O"]["p_value"] < 0.2
+    text = tables.markdown()
+    assert "| mr | roberta-large ce | 0 | not run: weights |" in text
+    assert "mr, of whose classes one has 9 where 16 were asked for" in text
+    assert (
+        text.index("## integrated")
+        < text.index("G-Loss-SQRT + CE")
+        < text.index("## systems")
+        < text.index("TensorGCN")
+    )
+    tables.write(tmp_path)
+    assert "systems,mr,textgcn" in (tmp_path / "tables.csv").read_text()

@@ -28,16 +28,18 @@ def run(arguments: list[str]) -> int:
     failures = bench.carry_out(console.print)
     Tables(bench, flags.against).write(bench.folder)
     console.print(f"{bench.folder / 'tables.md'}, tables.csv  what the runs say together")
-    _list_states(bench, console, only=("failed", "running"))
+    _list_states(bench, console, only=("failed", "not run", "running"))
     return 2 if failures else 0
 
 
 def _list_costs(bench: Bench, console: Console) -> None:
     rate, known, unknown = machine_rate(), 0.0, 0
     for planned in bench.runs:
-        seconds = at_most(planned, rate)
+        seconds, trials = at_most(planned, rate), bench.trials(planned)
+        seconds = None if seconds is None else seconds * (1 + trials)
         known, unknown = known + (seconds or 0.0), unknown + (seconds is None)
-        console.print(f"{planned.name}  {'?' if seconds is None else f'at most {seconds / 60.0:,.0f} min'}")
+        search = f", with {trials} trials" if trials else ""
+        console.print(f"{planned.name}  {'?' if seconds is None else f'at most {seconds / 60.0:,.0f} min'}{search}")
     console.print(f"{len(bench.runs)} runs: at most {known / 3600.0:,.1f} h here, and {unknown} of unknown cost")
 
 
@@ -59,7 +61,8 @@ def _parser() -> Parser:
     parser.add_argument(
         "plan",
         metavar="PLAN.yaml",
-        help="`grids:`, a list; each has flags of graphloss train, and `system`; a list of values is a dimension.",
+        help="`grids:`, a list; each has flags of graphloss train, and `system`, `trials`, `search`, `method` and "
+        "`table`; a list of values is a dimension.",
     )
     parser.add_argument("--output_dir", required=True, help="Folder of the runs.")
     parser.add_argument(

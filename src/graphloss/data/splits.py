@@ -15,7 +15,6 @@ from graphloss.errors import InputError
 from graphloss.graph.masking import split_batch
 
 
-
 @dataclass(frozen=True)
 class Splits:
     """Documents to train on, to choose by, and to report on."""
@@ -39,8 +38,9 @@ def read_splits(
     """Read the documents of a run.
 
     Args:
-        data: a folder with train, validation and test files; the name of one of `benchmarks.BENCHMARKS`, looked for in the folder that the variable GRAPHLOSS_DATA names and then on the Hugging Face hub; or the
-            name of a data set on the hub.
+        data: a folder with train, validation and test files; the name of one of `benchmarks.BENCHMARKS`, looked for in
+            the folder that the variable GRAPHLOSS_DATA names and then on the Hugging Face hub; or the name of a data
+            set on the hub.
         train, validation, test: files, instead of `data`.
         columns: the names of the columns.
         allow_unlabelled: take training documents with an empty label as unlabelled.

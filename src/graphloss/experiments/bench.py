@@ -4,15 +4,16 @@ import json
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from graphloss.errors import InputError
+from graphloss.errors import InputError, Unavailable
 from graphloss.experiments.lease import is_held, lease
 from graphloss.experiments.plan import Planned
-from graphloss.run import run_training
+from graphloss.experiments.tune import Tuning
+from graphloss.run import RunConfig, run_training
 from graphloss.systems.run_system import run_system
 from graphloss.training.run_directory import RunDirectory, write_json
 
@@ -31,6 +32,7 @@ class Bench:
 
     folder: Path
     runs: list[Planned]
+    _missing: dict[Any, Unavailable] = field(default_factory=dict)  # by encoder or data, lest each run asks the hub
 
     def open(self) -> None:
         """Write down what is planned.
@@ -51,18 +53,27 @@ class Bench:
         return self.folder / "runs" / run.name
 
     def state(self, run: Planned) -> str:
-        """ "done", "running", "failed: why" or "to do"."""
+        """ "running", or how it ended: "done", "failed: why", "not run: weights" or "not run: data" where these cannot
+        be had; "to do" where nobody has begun it."""
+        ended = self._ended(run)
+        return "running" if ended != "done" and is_held(self._lease(run)) else ended
+
+    def _ended(self, run: Planned) -> str:
         path = self.path(run)
         if RunDirectory(path).metrics.exists():
             return "done"
-        if is_held(self._lease(run)):
-            return "running"
         if (path / FAILED).exists():
-            return f"failed: {json.loads((path / FAILED).read_text())['error']}"
+            found = json.loads((path / FAILED).read_text())
+            return f"not run: {found['missing']}" if "missing" in found else f"failed: {found['error']}"
         return "to do"
 
+    def trials(self, run: Planned) -> int:
+        """The trials of the search that begins with a run; 0 for the runs that only take its settings."""
+        return run.trials if self._first(run) is run else 0
+
     def carry_out(self, say: Callable[[str], None]) -> int:
-        """Do what is not done; those that failed before are tried again. Gives the number of failures.
+        """Do what is not done; those that failed before are tried again. Gives the number of failures; runs whose
+        weights or data cannot be had are none.
 
         What another process is at is waited for, and done here should that process die.
 
@@ -80,12 +91,12 @@ class Bench:
                     left.remove(run)
                     if RunDirectory(self.path(run)).metrics.exists():
                         continue
-                    if self._failed_since(run, started):  # in another process
-                        failures += 1
-                        continue
-                    error = self._do(run)
-                failures += error is not None
-                say(f"{self.runs.index(run) + 1}/{len(self.runs)}  {run.name}  {error or self._scores(run)}")
+                    if not self._failed_since(run, started):  # in another process
+                        self._do(run, say)
+                ended = self._ended(run)
+                failures += ended.startswith("failed")
+                told = self._scores(run) if ended == "done" else ended
+                say(f"{self.runs.index(run) + 1}/{len(self.runs)}  {run.name}  {told}")
             time.sleep(WAIT if left else 0.0)
         return failures
 
@@ -93,21 +104,44 @@ class Bench:
         file = self.path(run) / FAILED
         return file.exists() and file.stat().st_mtime > started
 
-    def _do(self, run: Planned) -> str | None:
-        """Do a run; gives why it failed, if it did."""
+    def _do(self, run: Planned, say: Callable[[str], None]) -> None:
+        """Do a run, or write down why it failed."""
         path = self.path(run)
+        path.mkdir(parents=True, exist_ok=True)
         (path / FAILED).unlink(missing_ok=True)
         try:
+            self._check_available(run)
+            if run.trials:
+                run = self._tuned(run, path, say)
             if run.system == "encoder":
                 run_training(run.config(path), resume=RunDirectory(path).config.exists())
             else:
-                run_system(run.config(path), run.system, overwrite=path.exists())
+                run_system(run.config(path), run.system, overwrite=True)
+        except Unavailable as error:
+            self._missing[run.settings.get("encoder") if error.what == "weights" else run.settings["data"]] = error
+            write_json(path / FAILED, {"error": str(error), "missing": error.what})
         except Exception as error:  # whatever it is, the other runs are to go on
-            path.mkdir(parents=True, exist_ok=True)
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             write_json(path / FAILED, {"error": reason, "traceback": traceback.format_exc()})
-            return f"failed: {reason}"
-        return None
+
+    def _check_available(self, run: Planned) -> None:
+        for name in (run.settings.get("encoder"), run.settings["data"]):
+            if name in self._missing:
+                raise self._missing[name]
+
+    def _tuned(self, run: Planned, path: Path, say: Callable[[str], None]) -> Planned:
+        """The run with the settings that its search finds, which is done first, together with whoever is at it."""
+        settings = self._first(run).settings
+        seed = RunConfig.of(settings | {"output_dir": str(path)}).training.seed
+        folder = self.folder / "studies" / run.study
+        tuning = Tuning(folder, settings, run.space(), run.trials, None, seed, lambda line: say(f"{run.study}: {line}"))
+        found = tuning.search()
+        write_json(RunDirectory(path).tuning, found)
+        return replace(run, settings=run.settings | found["settings"])
+
+    def _first(self, run: Planned) -> Planned:
+        """The run that its search begins with."""
+        return next(each for each in self.runs if each.study == run.study)
 
     def _scores(self, run: Planned) -> str:
         metrics: dict[str, Any] = json.loads(RunDirectory(self.path(run)).metrics.read_text())

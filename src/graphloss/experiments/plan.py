@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from graphloss.errors import InputError
+from graphloss.experiments.space import Space, check_space, paper_space, read_space
 from graphloss.run import RunConfig
 from graphloss.systems.run_system import ON_EMBEDDINGS, SYSTEMS
 
@@ -25,18 +26,49 @@ class Planned:
     Attributes:
         settings: by the names of the flags of `graphloss train`.
         system: "encoder", or a whole system.
+        trials: of a search for further settings, which runs that differ by their seed alone have in common; 0 for none.
+        search: what is searched, each as --search of `graphloss tune` has it; None for what the paper searches, less
+            what `settings` hold.
+        method: what tables call it; None for its settings.
+        table: of which it is a row; None for the only one.
     """
 
     settings: dict[str, Any]
     system: str = "encoder"
+    trials: int = 0
+    search: tuple[str, ...] | None = None
+    method: str | None = None
+    table: str | None = None
 
     @property
     def name(self) -> str:
-        """What it is, for people, and a digest of all its settings."""
-        given = self.settings | ({} if self.system == "encoder" else {"system": self.system})
+        """What it is, for people, and a digest of all that makes it."""
+        return self._name(self.settings)
+
+    @property
+    def study(self) -> str:
+        """The name of the search whose settings it takes."""
+        return self._name({name: value for name, value in self.settings.items() if name != "seed"})
+
+    def _name(self, settings: dict[str, Any]) -> str:
+        system = None if self.system == "encoder" else self.system
+        more = {"system": system, "trials": self.trials or None, "search": self.search}
+        given = settings | {name: value for name, value in more.items() if value is not None}
         words = [Path(str(given[key])).name for key in NAMED if key in given]
         digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
         return "-".join([*words, digest[:6]])
+
+    def space(self) -> Space:
+        """What is searched.
+
+        Raises:
+            InputError: where it cannot be read.
+        """
+        if self.search is not None:
+            return read_space(list(self.search))
+        training = self.config(Path("run")).training
+        space = paper_space(training.loss, training.setup)
+        return {name: values for name, values in space.items() if name not in self.settings}
 
     def config(self, output: Path) -> RunConfig:
         """All settings of the run.
@@ -51,7 +83,9 @@ def read_plan(path: Path) -> list[Planned]:
     """The runs of a plan, each once.
 
     A plan is YAML: `grids`, a list; each grid has flags of `graphloss train` by name, and a flag with a list of values
-    is a dimension of it.
+    is a dimension of it. Beside flags there are the fields of `Planned`; `search` is written `name: values`. What else
+    the file holds, such as settings that several grids merge, is not read. A run that stands in two grids belongs to
+    the first.
 
     Raises:
         InputError: with every mistake in the plan.
@@ -63,9 +97,9 @@ def read_plan(path: Path) -> list[Planned]:
         place = f"grid {number}"
         mistakes += [f"{place}: no {key}" for key in ("data", "seed") if key not in grid]
         for settings in _corners(grid):
-            system = settings.pop("system", "encoder")
-            planned = Planned(settings, system)
-            runs[planned.name] = planned
+            own = {each.name: settings.pop(each.name) for each in fields(Planned) if each.name in settings}
+            planned = Planned(settings, **(own | {"search": _search(own.get("search"))}))
+            runs.setdefault(planned.name, planned)
             mistakes += [f"{place}: {mistake}" for mistake in _mistakes(planned)]
     if mistakes:
         raise InputError("\n  ".join([f"{path}:", *dict.fromkeys(mistakes)]))
@@ -88,9 +122,21 @@ def _corners(grid: dict[str, Any]) -> Iterator[dict[str, Any]]:
     return (dict(zip(grid, corner, strict=True)) for corner in product(*dimensions))
 
 
+def _search(given: Any) -> tuple[str, ...] | None:
+    if given is None:
+        return None
+    if not isinstance(given, dict):
+        return (str(given),)  # which nothing can be read from
+    return tuple(f"{name}={values}" for name, values in given.items())
+
+
 def _mistakes(planned: Planned) -> list[str]:
     """What is wrong with a run."""
     found = []
+    if planned.trials:
+        found += _mistakes_of_search(planned)
+    elif planned.search:
+        found.append("search needs trials, the number of them")
     if planned.system != "encoder":
         if planned.system not in SYSTEMS:
             found.append(f"system must be one of {', '.join(SYSTEMS)}, got {planned.system!r}")
@@ -103,3 +149,17 @@ def _mistakes(planned: Planned) -> list[str]:
     except (ValueError, TypeError) as error:
         found.append(" ".join(str(error).split()))
     return found
+
+
+def _mistakes_of_search(planned: Planned) -> list[str]:
+    if not isinstance(planned.trials, int) or planned.trials < 0:
+        return [f"trials must be a number of them, got {planned.trials!r}"]
+    if planned.system != "encoder" or planned.settings.get("setup") == "frozen":
+        return [f"{planned.system if planned.system != 'encoder' else 'frozen'} has nothing to search"]
+    try:
+        check_space(planned.space(), planned.settings | {"output_dir": "run"})
+    except InputError as error:
+        return [str(error)]
+    except (ValueError, TypeError) as error:
+        return [" ".join(str(error).split())]
+    return []

@@ -2,212 +2,182 @@
 
 import csv
 import json
-from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet
-from jaxtyping import Bool, Float
 from scipy.stats import rankdata
 
-from graphloss.evaluation.significance import bootstrap_interval, hierarchical_p_value, paired_p_value
+from graphloss.evaluation.significance import hierarchical_p_value
 from graphloss.experiments.bench import Bench
-from graphloss.experiments.plan import Planned
-from graphloss.experiments.published import DATA, PUBLISHED
+from graphloss.experiments.cells import Cell, method_of, shared_settings
+from graphloss.experiments.published import PUBLISHED
 from graphloss.training.run_directory import RunDirectory
 
-NOT_A_METHOD = ("data", "seed", "output_dir")
+SCORES = {
+    "data": "data", "method": "method", "seeds": "seeds", "accuracy": "accuracy", "deviation": "±", "low": "from",
+    "high": "to", "macro_f1": "macro-F1", "with_graph": "with the graph", "p_value": "p", "ece": "calibration error",
+    "macro_silhouette": "macro-silhouette", "transductive": "transductive",
+}  # fmt: skip
+SCORES_NOTE = (
+    "Test documents; means over seeds, their standard deviation, and a 95 % interval that resamples seeds and "
+    "documents, all in %. Transductive systems see the test texts when they are fitted."
+)
+COSTS = {
+    "data": "data", "method": "method", "epochs_to_best": "epochs to the best", "steps_to_best": "steps",
+    "seconds_to_best": "seconds", "steps_to_near": "steps to 99 %", "seconds_to_near": "seconds",
+    "seconds": "seconds of a run", "seconds_with_search": "with its share of the search",
+    "peak_memory": "peak memory, GB",
+}  # fmt: skip
+COSTS_NOTE = (
+    "Until the best validation score, and until 99 % of the best macro-F1 of cross-entropy; blank where a run never "
+    "came so far. The settings of a search serve all seeds, which share its cost. Memory is what the process, or on a "
+    "GPU the device, held at most."
+)
+OVER_DATA = {"method": "method", "rank": "average rank", "p_value": "p over data sets"}
+SHARES = ("accuracy", "deviation", "low", "high", "macro_f1", "with_graph", "ece")
+THREE_DIGITS = ("p_value", "macro_silhouette")
 
 
 @dataclass(frozen=True)
-class Cell:
-    """The runs of one method on one data set, over seeds.
+class Table:
+    """The methods of one table, on its data sets.
 
     Attributes:
-        data: the data set.
-        method: what was run.
-        paths: of the run directories.
+        name: as the plan has it; None for the only one.
+        cells: by data set and method.
+        against: the method that others are tested against; None for cross-entropy on the same encoder.
     """
 
-    data: str
-    method: str
-    paths: list[Path]
+    name: str | None
+    cells: dict[tuple[str, str], Cell]
+    against: str | None = None
 
     @cached_property
-    def metrics(self) -> list[dict[str, Any]]:
-        """The metrics.json of each."""
-        return [json.loads(RunDirectory(path).metrics.read_text()) for path in self.paths]
+    def data(self) -> list[str]:
+        """The data sets."""
+        return list(dict.fromkeys(data for data, _ in self.cells))
 
     @cached_property
-    def right(self) -> Bool[np.ndarray, "S n"]:
-        """Whether the head of each run was right about each test document that has a label."""
-        rows = []
-        for path in self.paths:
-            table = pyarrow.parquet.read_table(RunDirectory(path).predictions)
-            split, label, prediction = (np.asarray(table[name]) for name in ("split", "label", "prediction"))
-            known = (split == "test") & (label != None)  # noqa: E711 - element by element
-            rows.append(label[known] == prediction[known])
-        return np.stack(rows)
+    def methods(self) -> list[str]:
+        """The methods."""
+        return list(dict.fromkeys(method for _, method in self.cells))
 
-    def scores(self, name: str, part: str | None = None) -> Float[np.ndarray, " S"]:
-        """A score on the test documents by seed; NaN where a run has none. Under "graph" or "floor" with `part`."""
-        found = [each if part is None else each.get(part, {}) for each in self.metrics]
-        return np.array([each.get("test", {}).get(name, np.nan) for each in found], dtype=float)
+    def base(self, cell: Cell) -> Cell | None:
+        """What a cell is tested against: itself, or None, where there is nothing."""
+        if self.against is not None:
+            found = [self.cells.get((cell.data, self.against))]
+        else:
+            plain = [each for each in self.cells.values() if each.data == cell.data and each.is_cross_entropy]
+            alike = [each for each in plain if each.run.settings.get("encoder") == cell.run.settings.get("encoder")]
+            found = [*alike, *plain, None]
+        return found[0] if found[0] is not None and found[0].paths else None
 
     @cached_property
-    def steps_to_best(self) -> tuple[float, float]:
-        """Mean step and second of the best validation score; NaN for systems, which have no steps."""
-        found = []
-        for path in self.paths:
-            history = RunDirectory(path).history
-            lines = [json.loads(line) for line in history.read_text().splitlines()] if history.exists() else []
-            key = "eval_macro_f1" if any("eval_macro_f1" in line for line in lines) else "eval_macro_silhouette"
-            scored = [line for line in lines if key in line]
-            best = max(scored, key=lambda line: line[key]) if scored else {"step": np.nan, "seconds": np.nan}
-            found.append((best["step"], best["seconds"]))
-        steps, seconds = np.array(found, dtype=float).mean(axis=0)
-        return float(steps), float(seconds)
-
-
-class Tables:
-    """The finished runs of a bench with test documents.
-
-    Args:
-        bench: the bench.
-        against: the method that others are tested against; None for the first that trains by cross-entropy alone.
-    """
-
-    def __init__(self, bench: Bench, against: str | None = None) -> None:
-        grouped: dict[tuple[str, str], list[Path]] = {}
-        self.shared = _shared(bench.runs)
-        for run in bench.runs:
-            path = bench.path(run)
-            file = RunDirectory(path).metrics
-            if file.exists() and "test" in json.loads(file.read_text()):
-                grouped.setdefault((Path(str(run.settings["data"])).name, method_of(run, self.shared)), []).append(path)
-        self.cells = {key: Cell(*key, paths) for key, paths in grouped.items()}
-        self.data = list(dict.fromkeys(data for data, _ in self.cells))
-        self.methods = list(dict.fromkeys(method for _, method in self.cells))
-        plain = [method for method in self.methods if " ce" in f" {method}"]
-        self.against = against or (plain[0] if plain else None)
-
     def rows(self) -> list[dict[str, Any]]:
         """A row for each data set and method."""
-        return [self._row(cell) for cell in self.cells.values()]
-
-    def _row(self, cell: Cell) -> dict[str, Any]:
-        accuracy = cell.scores("accuracy")
-        low, high = bootstrap_interval(cell.right)
-        base = self.cells.get((cell.data, self.against or ""))
-        steps, seconds = cell.steps_to_best
-        return {
-            "data": cell.data,
-            "method": cell.method,
-            "seeds": len(cell.paths),
-            "accuracy": float(accuracy.mean()),
-            "deviation": float(accuracy.std(ddof=1)) if len(accuracy) > 1 else float("nan"),
-            "low": low,
-            "high": high,
-            "macro_f1": float(cell.scores("macro_f1").mean()),
-            "ece": float(cell.scores("ece").mean()),
-            "macro_silhouette": float(cell.scores("macro_silhouette").mean()),
-            "with_graph": float(cell.scores("accuracy", "graph").mean()),
-            "p_value": float("nan") if base in (None, cell) else paired_p_value(cell.right, base.right),
-            "transductive": any(each.get("transductive", False) for each in cell.metrics),
-            "steps_to_best": steps,
-            "seconds_to_best": seconds,
-            "seconds": float(np.mean([each.get("seconds", np.nan) for each in cell.metrics])),
-        }
+        return [cell.row(self.base(cell)) for cell in self.cells.values()]
 
     def over_data(self) -> list[dict[str, Any]]:
         """For each method that was run on all data sets: its average rank, and the test over data sets."""
-        whole = [method for method in self.methods if all((data, method) in self.cells for data in self.data)]
+        finished = {key: cell for key, cell in self.cells.items() if cell.paths}
+        whole = [method for method in self.methods if all((data, method) in finished for data in self.data)]
         if not whole:
             return []
-        means = np.array(
-            [[self.cells[data, method].scores("accuracy").mean() for method in whole] for data in self.data]
-        )
+        means = np.array([[finished[data, method].scores("accuracy").mean() for method in whole] for data in self.data])
         ranks = rankdata(-means, axis=1).mean(axis=0)
         return [
-            {"method": method, "rank": float(rank), "p_value": self._against_over_data(method)}
+            {"method": method, "rank": float(rank), "p_value": self._p_over_data(method)}
             for method, rank in zip(whole, ranks, strict=True)
         ]
 
-    def _against_over_data(self, method: str) -> float:
+    def _p_over_data(self, method: str) -> float:
         differences = {}
         for data in self.data:
-            base = self.cells.get((data, self.against or ""))
-            if base is None or method == self.against:
+            cell = self.cells[data, method]
+            base = self.base(cell)
+            if base is None or base is cell or len(base.paths) != len(cell.paths):
                 return float("nan")
-            one, other = self.cells[data, method].scores("accuracy"), base.scores("accuracy")
-            if len(one) != len(other):
-                return float("nan")
-            differences[data] = one - other
+            differences[data] = cell.scores("accuracy") - base.scores("accuracy")
         return hierarchical_p_value(differences)
 
     def markdown(self) -> str:
+        """The table, what it cost, ranks, and published figures."""
+        tested = "cross-entropy on the same encoder, else on another" if self.against is None else f"*{self.against}*"
+        note = f"{SCORES_NOTE} p: paired permutation tests, over documents, against {tested}."
+        parts = [f"## {self.name}" if self.name else "", _markdown(self.rows, SCORES), note, *self._fewer()]
+        parts += [_markdown([row for row in self.rows if row["seeds"]], COSTS), COSTS_NOTE]
+        parts += [_markdown(self.over_data(), OVER_DATA), *self._published()]
+        return "\n\n".join(part for part in parts if part)
+
+    def _fewer(self) -> list[str]:
+        """Where a class has fewer documents than were asked for."""
+        found = {}
+        for (data, _), cell in self.cells.items():
+            asked = cell.run.settings.get("labels_per_class", 0)
+            smallest = min((each.get("smallest_class", asked) for each in cell.metrics), default=asked)
+            if smallest < asked:
+                found[data, asked] = f"{data}, of whose classes one has {smallest} where {asked} were asked for"
+        told = "; ".join(found.values())
+        return [f"All training documents were taken of classes that have too few: {told}."] if found else []
+
+    def _published(self) -> list[str]:
+        return [
+            _published(name, self.data) for name in PUBLISHED if self.name in (None, name) or self.name not in PUBLISHED
+        ]
+
+
+class Tables:
+    """The finished runs of a bench with test documents, by the tables of its plan.
+
+    Args:
+        bench: the bench.
+        against: the method that others are tested against; None for cross-entropy on the same encoder.
+    """
+
+    def __init__(self, bench: Bench, against: str | None = None) -> None:
+        self.shared = shared_settings(bench.runs)
+        grouped: dict[str | None, dict[tuple[str, str], list[Any]]] = {}
+        for run in bench.runs:
+            key = (Path(str(run.settings["data"])).name, method_of(run, self.shared))
+            grouped.setdefault(run.table, {}).setdefault(key, []).append(run)
+        self.tables = []
+        for name, methods in grouped.items():
+            found = (_cell(bench, *key, runs) for key, runs in methods.items())
+            cells = {(cell.data, cell.method): cell for cell in found if cell.paths or cell.missing}
+            self.tables.append(Table(name, cells, against))
+
+    def markdown(self) -> str:
         """Everything as Markdown."""
-        parts = [_markdown(self.rows(), SHOWN), NOTE, _markdown(self.over_data(), OVER_DATA), _published(self.data)]
-        if self.shared:
-            same = ", ".join(f"{name} {value}" for name, value in self.shared.items())
-            parts.insert(2, f"Alike in all runs that read it: {same}.")
-        if self.against:
-            parts.insert(2, f"p: paired permutation tests, over documents, against *{self.against}*.")
-        return "\n\n".join(part for part in parts if part) + "\n"
+        same = ", ".join(f"{name} {value}" for name, value in self.shared.items())
+        parts = [f"Alike in all runs that read it: {same}."] if same else []
+        return "\n\n".join([*parts, *(table.markdown() for table in self.tables)]) + "\n"
 
     def write(self, folder: Path) -> None:
         """Write tables.md and tables.csv."""
         (folder / "tables.md").write_text(self.markdown())
+        columns = ["table", *dict.fromkeys([*SCORES, *COSTS])]
         with (folder / "tables.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(SHOWN))
+            writer = csv.DictWriter(file, columns, extrasaction="ignore")
             writer.writeheader()
-            writer.writerows({name: row[name] for name in SHOWN} for row in self.rows())
+            for table in self.tables:
+                writer.writerows({"table": table.name or ""} | row for row in table.rows)
 
 
-NOTE = (
-    "Test documents; means over seeds, their standard deviation, and a 95 % interval that resamples seeds and "
-    "documents, all in %. Transductive systems see the test texts when they are fitted."
-)
-SHOWN = {
-    "data": "data", "method": "method", "seeds": "seeds", "accuracy": "accuracy", "deviation": "±", "low": "from",
-    "high": "to", "macro_f1": "macro-F1", "with_graph": "with the graph", "p_value": "p", "ece": "calibration error",
-    "macro_silhouette": "macro-silhouette", "steps_to_best": "steps to the best", "seconds": "seconds",
-    "transductive": "transductive",
-}  # fmt: skip
-OVER_DATA = {"method": "method", "rank": "average rank", "p_value": "p over data sets"}
-SHARES = ("accuracy", "deviation", "low", "high", "macro_f1", "with_graph", "ece")
-
-
-def method_of(run: Planned, shared: Collection[str] = ()) -> str:
-    """What a run is but for its data and seed: encoder, loss and set-up first; settings in `shared` are not named."""
-    given = {name: value for name, value in run.settings.items() if name not in (*NOT_A_METHOD, *shared)}
-    first = [str(given.pop(name)) for name in ("encoder", "loss", "setup") if name in given]
-    if run.system != "encoder":
-        first.insert(0, run.system)
-    more = [f"{name}={value}" for name, value in sorted(given.items())]
-    return " ".join([*first, *more])
-
-
-def _shared(runs: list[Planned]) -> dict[str, Any]:
-    """Settings that do not tell methods apart, with their one value."""
-    values: dict[str, list[Any]] = {}
-    for run in runs:
-        for name, value in run.settings.items():
-            if name not in (*NOT_A_METHOD, "encoder", "loss", "setup"):
-                values.setdefault(name, []).append(value)
-    same = {name: found[0] for name, found in values.items() if all(value == found[0] for value in found)}
-    apart = {method_of(run) for run in runs}
-    return same if len({method_of(run, same) for run in runs}) == len(apart) else {}
+def _cell(bench: Bench, data: str, method: str, runs: list[Any]) -> Cell:
+    files = {bench.path(run): RunDirectory(bench.path(run)).metrics for run in runs}
+    paths = [path for path, file in files.items() if file.exists() and "test" in json.loads(file.read_text())]
+    missing = [state.partition(": ")[2] for state in map(bench.state, runs) if state.startswith("not run")]
+    return Cell(data, method, runs[0], paths, missing[0] if missing else None)
 
 
 def _markdown(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
     if not rows:
         return ""
     lines = [f"| {' | '.join(columns.values())} |", "|---" * len(columns) + "|"]
-    lines += [f"| {' | '.join(_shown(name, row[name]) for name in columns)} |" for row in rows]
+    lines += [f"| {' | '.join(_shown(name, row.get(name, float('nan'))) for name in columns)} |" for row in rows]
     return "\n".join(lines)
 
 
@@ -222,13 +192,19 @@ def _shown(name: str, value: Any) -> str:
         return f"{100.0 * value:.2f}"
     if name == "p_value" and value < 0.001:
         return "<0.001"
-    return f"{value:.3f}" if name in ("p_value", "macro_silhouette") else f"{value:.1f}"
+    if name == "peak_memory":
+        return f"{value / 1e9:.2f}"
+    return f"{value:.3f}" if name in THREE_DIGITS else f"{value:.1f}"
 
 
-def _published(data: list[str]) -> str:
-    known = [each for each in data if each in DATA]
-    if not known:
+def _published(name: str, data: list[str]) -> str:
+    table = PUBLISHED[name]
+    columns = [table.data.index(each) for each in data if each in table.data]
+    if not columns:
         return ""
-    lines = [f"| published accuracy | {' | '.join(known)} |", "|---" * (len(known) + 1) + "|"]
-    lines += [f"| {name} | {' | '.join(f'{row[each]:.2f}' for each in known)} |" for name, row in PUBLISHED.items()]
+    lines = [
+        f"| published: {table.figures} | {' | '.join(table.data[column] for column in columns)} |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
+    lines += [f"| {method} | {' | '.join(row[column] for column in columns)} |" for method, row in table.rows.items()]
     return "\n".join(lines)

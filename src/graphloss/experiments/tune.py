@@ -65,8 +65,9 @@ class Tuning:
         return self._conclude(optuna, self._work(optuna, splits), splits)
 
     def search(self) -> dict[str, Any]:
-        """Work on the study until it is over, as in `run`, for settings that other runs are to be made with: no trial is
-        scored on test documents.
+        """Work on the study until it is over, as in `run`, for settings that other runs are to be made with.
+
+        No trial is scored on test documents.
 
         Returns:
             Number, settings and validation score of the best trial, how much each searched setting mattered, how many

@@ -77,8 +77,8 @@ def load_encoder(name: str) -> Encoder:
             raise InputError(f"encoder {name!r} cannot be loaded from the folder: {reason}") from None
         raise Unavailable(
             "weights",
-            f"encoder {name!r} cannot be loaded from the hub ({reason}); check its name and the network, or put a saved "
-            f"model into a folder that {ENCODERS_VARIABLE} names",
+            f"encoder {name!r} cannot be loaded from the hub ({reason}); check its name and the network, or put a "
+            f"saved model into a folder that {ENCODERS_VARIABLE} names",
         ) from None
     if tokenizer.pad_token is None or tokenizer.pad_token_id >= config.vocab_size:
         tokenizer.pad_token = tokenizer.eos_token  # decoders are trained without padding; the mask hides it

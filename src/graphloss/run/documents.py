@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from graphloss.data.documents import Documents, check_classes, label_ids, label_names, listed, single_labels
 from graphloss.data.files import read_documents
 from graphloss.data.splits import Splits, read_splits
@@ -46,6 +48,12 @@ class LabelledSplits:
     def scored(self) -> list[str]:
         """The splits that a classifier is scored on."""
         return [split for split in self.ids if split != "train"]
+
+    @property
+    def smallest_class(self) -> int:
+        """The number of training documents of the class with the fewest."""
+        labels = np.asarray(self.ids["train"])
+        return int(np.bincount(labels[labels >= 0], minlength=len(self.names)).min())
 
     def documents(self, split: str) -> Documents:
         """The documents of a split."""

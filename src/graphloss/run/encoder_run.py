@@ -1,7 +1,6 @@
 """Training an encoder with a head, or a head alone, from documents to a run directory."""
 
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
@@ -35,6 +34,7 @@ from graphloss.run.config import RunConfig
 from graphloss.run.documents import LabelledSplits, read_documents_of
 from graphloss.run.results import Probabilities, scores, write_predictions
 from graphloss.training.callbacks import History, Report
+from graphloss.training.meter import Meter
 from graphloss.training.run_directory import write_json
 from graphloss.training.trainer import GraphLossTrainer
 
@@ -78,7 +78,8 @@ def run_training(
     Returns:
         What metrics.json holds: scores of "validation" and, if there are test documents, "test", of the head, which
         was calibrated by "temperature"; under "graph", those with the document graph; under "floor", those of a linear
-        head on the encoder as it was; "seconds" that the run took, all processes together.
+        head on the encoder as it was; "smallest_class", its number of training documents; "seconds" that the run took,
+        all processes together, and "peak_memory" in bytes.
 
     Raises:
         InputError: for wrong input, before anything is written.
@@ -109,7 +110,7 @@ class _EncoderRun:
     encoder: Encoder
     pooling: str
     console: Console
-    started: float = field(default_factory=time.perf_counter)  # less what earlier processes trained before a resume
+    meter: Meter = field(default_factory=Meter)
 
     @classmethod
     def prepare(cls, config: RunConfig, data: LabelledSplits, console: Console) -> "_EncoderRun":
@@ -163,7 +164,7 @@ class _EncoderRun:
             trainer.train(resume_from_checkpoint=str(checkpoints[0]) if checkpoints else None)
         finally:
             report.close()
-        self.started -= history.before
+        self.meter.before = history.before
         if self.config.model.lora_rank:
             merge_adapters(model)
         trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # scores are those of the saved model
@@ -224,7 +225,7 @@ class _EncoderRun:
             floor, _ = self._calibrated({split: self._answer(self.frozen.model, split) for split in answers})
             metrics["floor"] = scores(self.data, _probabilities(floor), self._silhouettes(floor))
         write_predictions(directory.predictions, self.data, heads, mixed)
-        metrics["seconds"] = time.perf_counter() - self.started
+        metrics |= {"smallest_class": self.data.smallest_class} | self.meter.read(self.config.training.device.type)
         write_json(directory.metrics, metrics)
         directory.remove_checkpoints()
         return metrics

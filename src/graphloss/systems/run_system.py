@@ -1,6 +1,5 @@
 """A system in a run directory like any other run, but without a model: it is there to be compared with."""
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -19,6 +18,7 @@ from graphloss.run.results import scores, write_predictions
 from graphloss.systems import linear_words, on_embeddings
 from graphloss.systems.bert_gcn import bert_gcn
 from graphloss.systems.text_gcn import text_gcn
+from graphloss.training.meter import Meter
 from graphloss.training.run_directory import write_json
 
 Logits = dict[str, Float[np.ndarray, "n C"]]
@@ -58,7 +58,8 @@ def run_system(
 
     Returns:
         What metrics.json holds: scores of "validation" and, if there are test documents, "test"; "temperature", by
-        which the logits were divided; "transductive", whether the test texts were seen; "seconds" that it took.
+        which the logits were divided; "transductive", whether the test texts were seen; "smallest_class", its number of
+        training documents; "seconds" that it took, and "peak_memory" in bytes.
 
     Raises:
         InputError: for wrong input, before anything is written.
@@ -70,13 +71,13 @@ def run_system(
     config.directory.check(overwrite=overwrite, resume=False)
     data = LabelledSplits.of(splits or read_documents_of(config, say), say)
     config.open(overwrite=overwrite, system=name)
-    start = time.perf_counter()
+    meter = Meter()
     logits = SYSTEMS[name](config, data, say)
-    seconds = time.perf_counter() - start
+    cost = meter.read()
     temperature = fit_temperature(logits["validation"], np.asarray(data.ids["validation"]))
     probabilities = {split: softmax(values / temperature) for split, values in logits.items()}
-    metrics = scores(data, probabilities) | {"temperature": temperature, "seconds": seconds}
-    metrics["transductive"] = name in TRANSDUCTIVE
+    metrics = scores(data, probabilities) | {"temperature": temperature} | cost
+    metrics |= {"transductive": name in TRANSDUCTIVE, "smallest_class": data.smallest_class}
     write_predictions(config.directory.predictions, data, probabilities, {})
     write_json(config.directory.metrics, metrics)
     return metrics

@@ -63,6 +63,11 @@ class RunDirectory:
         return self.path / "predictions.parquet"
 
     @property
+    def tuning(self) -> Path:
+        """What the search found that its settings come from, as JSON, where there was one."""
+        return self.path / "tuning.json"
+
+    @property
     def model(self) -> Path:
         """The model, as transformers and sentence-transformers load it."""
         return self.path / "model"

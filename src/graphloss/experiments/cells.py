@@ -1,0 +1,172 @@
+"""What the runs of one method on one data set say together."""
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+from jaxtyping import Bool, Float
+
+from graphloss.evaluation.significance import bootstrap_interval, paired_p_value
+from graphloss.experiments.plan import Planned
+from graphloss.training.run_directory import RunDirectory
+
+NOT_A_METHOD = ("data", "seed", "output_dir")
+CONVERGED = 0.99  # of the best validation score of cross-entropy
+NEVER = float("nan")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The runs of one method on one data set, over seeds.
+
+    Attributes:
+        data: the data set.
+        method: what tables call the method.
+        run: one of the runs.
+        paths: of the directories of those that are finished and have scores of test documents.
+        missing: "weights" or "data", where it was not run because these could not be had.
+    """
+
+    data: str
+    method: str
+    run: Planned
+    paths: list[Path] = field(default_factory=list)
+    missing: str | None = None
+
+    @property
+    def is_cross_entropy(self) -> bool:
+        """Whether it trains an encoder by cross-entropy alone."""
+        return self.run.system == "encoder" and self.run.settings.get("loss") == "ce"
+
+    @cached_property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The metrics.json of each."""
+        return [json.loads(RunDirectory(path).metrics.read_text()) for path in self.paths]
+
+    @cached_property
+    def right(self) -> Bool[np.ndarray, "S n"]:
+        """Whether the head of each run was right about each test document that has a label."""
+        rows = []
+        for path in self.paths:
+            table = pyarrow.parquet.read_table(RunDirectory(path).predictions)
+            split, label, prediction = (np.asarray(table[name]) for name in ("split", "label", "prediction"))
+            known = (split == "test") & (label != None)  # noqa: E711 - element by element
+            rows.append(label[known] == prediction[known])
+        return np.stack(rows)
+
+    def scores(self, name: str, part: str | None = None) -> Float[np.ndarray, " S"]:
+        """A score on the test documents by seed; NaN where a run has none. Under "graph" or "floor" with `part`."""
+        found = [each if part is None else each.get(part, {}) for each in self.metrics]
+        return np.array([each.get("test", {}).get(name, np.nan) for each in found], dtype=float)
+
+    @cached_property
+    def evaluations(self) -> list[list[dict[str, float]]]:
+        """Of each run that trained in epochs, the lines of its history with a validation score; the rest have none."""
+        found = []
+        for path in self.paths:
+            history = RunDirectory(path).history
+            lines = [json.loads(line) for line in history.read_text().splitlines()] if history.exists() else []
+            found.append([line for line in lines if self._score in line])
+        return found
+
+    @property
+    def _score(self) -> str:
+        return "eval_macro_silhouette" if self.run.settings.get("setup") == "standalone" else "eval_macro_f1"
+
+    @cached_property
+    def best_validation(self) -> float:
+        """The best macro-F1 on validation documents while it trained, a mean over seeds; NaN where there is none."""
+        found = [[line.get("eval_macro_f1", NEVER) for line in lines] for lines in self.evaluations]
+        return float(np.mean([max(scores, default=NEVER) for scores in found])) if found else NEVER
+
+    def cost(self, base: "Cell | None") -> dict[str, float]:
+        """What it took: means over seeds; NaN where it is not known, and where a run never came so far.
+
+        Args:
+            base: cross-entropy on the same data.
+        """
+        best = [max(lines, key=lambda line: line[self._score], default={}) for lines in self.evaluations]
+        goal = NEVER if base is None else CONVERGED * base.best_validation
+        near = [
+            next((line for line in lines if line.get("eval_macro_f1", NEVER) >= goal), {}) for lines in self.evaluations
+        ]
+        own = [each.get("seconds", NEVER) for each in self.metrics]
+        return {
+            "epochs_to_best": _mean(line.get("epoch", NEVER) for line in best),
+            "steps_to_best": _mean(line.get("step", NEVER) for line in best),
+            "seconds_to_best": _mean(line.get("seconds", NEVER) for line in best),
+            "steps_to_near": _mean(line.get("step", NEVER) for line in near),
+            "seconds_to_near": _mean(line.get("seconds", NEVER) for line in near),
+            "seconds": _mean(own),
+            "seconds_with_search": _mean(own) + self.seconds_of_search / max(len(self.paths), 1),
+            "peak_memory": _mean(each.get("peak_memory") or NEVER for each in self.metrics),
+        }
+
+    @cached_property
+    def seconds_of_search(self) -> float:
+        """Of all trials of the one search that the runs have in common."""
+        files = [RunDirectory(path).tuning for path in self.paths]
+        found = [json.loads(file.read_text())["seconds"] for file in files if file.exists()]
+        return float(max(found, default=0.0))
+
+    def row(self, base: "Cell | None") -> dict[str, Any]:
+        """All of it, for a line of a table.
+
+        Args:
+            base: that it is tested against, on the same data.
+        """
+        if not self.paths:
+            return {"data": self.data, "method": self.method, "seeds": 0, "accuracy": f"not run: {self.missing}"}
+        accuracy = self.scores("accuracy")
+        low, high = bootstrap_interval(self.right)
+        return {
+            "data": self.data,
+            "method": self.method,
+            "seeds": len(self.paths),
+            "accuracy": float(accuracy.mean()),
+            "deviation": float(accuracy.std(ddof=1)) if len(accuracy) > 1 else NEVER,
+            "low": low,
+            "high": high,
+            "macro_f1": float(self.scores("macro_f1").mean()),
+            "ece": float(self.scores("ece").mean()),
+            "macro_silhouette": float(self.scores("macro_silhouette").mean()),
+            "with_graph": float(self.scores("accuracy", "graph").mean()),
+            "p_value": NEVER if base is None or base is self else paired_p_value(self.right, base.right),
+            "transductive": any(each.get("transductive", False) for each in self.metrics),
+            "smallest_class": min(each.get("smallest_class", np.inf) for each in self.metrics),
+        } | self.cost(base if base is not None and base.is_cross_entropy else None)
+
+
+def method_of(run: Planned, shared: Collection[str] = ()) -> str:
+    """What a run is but for its data and seed: encoder, loss and set-up first, or what the plan calls it; settings in
+    `shared` are not named."""
+    given = {name: value for name, value in run.settings.items() if name not in (*NOT_A_METHOD, *shared)}
+    if run.method is not None:
+        return " ".join([*([str(given["encoder"])] if "encoder" in given else []), run.method])
+    first = [str(given.pop(name)) for name in ("encoder", "loss", "setup") if name in given]
+    if run.system != "encoder":
+        first.insert(0, run.system)
+    more = [f"{name}={value}" for name, value in sorted(given.items())]
+    return " ".join([*first, *more, *([f"trials={run.trials}"] if run.trials else [])])
+
+
+def shared_settings(runs: list[Planned]) -> dict[str, Any]:
+    """Settings that do not tell methods apart, with their one value."""
+    values: dict[str, list[Any]] = {}
+    for run in runs:
+        for name, value in run.settings.items():
+            if name not in (*NOT_A_METHOD, "encoder", "loss", "setup"):
+                values.setdefault(name, []).append(value)
+    same = {name: found[0] for name, found in values.items() if all(value == found[0] for value in found)}
+    apart = {method_of(run) for run in runs}
+    return same if len({method_of(run, same) for run in runs}) == len(apart) else {}
+
+
+def _mean(values: Any) -> float:
+    found = list(values)
+    return float(np.mean(found)) if found else NEVER
