@@ -20,6 +20,11 @@ TIMED = {
     "batch_all": "BatchAllTripletLoss",
 }
 LOSSES = {"ce": "cross-entropy", "gloss": "G-Loss + cross-entropy"}
+TRAINED = LOSSES | {
+    "scl": "supervised contrastive + cross-entropy",
+    "triplet": "batch-all triplet + cross-entropy",
+    "cosine": "cosine of all pairs + cross-entropy",
+}
 STEP_PARTS = {
     "forward": "forward pass, graph included",
     "backward": "backward pass, graph included",
@@ -192,8 +197,9 @@ def batch_rows(found: dict[str, Any]) -> list[str]:
 def epoch_rows(found: dict[str, Any]) -> list[str]:
     epoch, starts, evaluation = found["epoch"], found["starts"], found["evaluation"]
     lines = ["| one epoch on MR, whole process | seconds | times cross-entropy |", "|---|---|---|"]
-    for loss, text in LOSSES.items():
-        lines.append(f"| {text} | {epoch[loss]:.1f} | {epoch[loss] / epoch['ce']:.3f} |")
+    for loss, text in TRAINED.items():
+        if loss in epoch:
+            lines.append(f"| {text} | {epoch[loss]:.1f} | {epoch[loss] / epoch['ce']:.3f} |")
     lines += ["", "| until the first step, seconds | first start | second start | share |", "|---|---|---|---|"]
     for data, row in starts.items():
         lines.append(f"| {data} | {row['first']:.1f} | {row['second']:.1f} | {row['share']:.2f} |")

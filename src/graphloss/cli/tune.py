@@ -8,7 +8,7 @@ from rich.console import Console
 from graphloss.cli.arguments import Parser
 from graphloss.cli.quiet import quiet_libraries
 from graphloss.errors import InputError
-from graphloss.experiments.space import check_space, paper_space, read_space
+from graphloss.experiments.space import Space, check_space, paper_space, read_space
 from graphloss.experiments.tune import Tuning
 from graphloss.run import SECTIONS, RunConfig
 
@@ -23,7 +23,7 @@ def run(arguments: list[str]) -> int:
     if flags.trials < 1:
         raise InputError(f"--trials must be above 0, got {flags.trials}")
     settings = config.to_dict()
-    space = read_space(flags.search) if flags.search else paper_space(config.training.loss, config.training.setup)
+    space = read_space(flags.search) if flags.search else _left_open(config, arguments)
     check_space(space, settings)
     console = Console(quiet=flags.quiet, highlight=False)
     quiet_libraries()
@@ -41,6 +41,13 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
+def _left_open(config: RunConfig, arguments: list[str]) -> Space:
+    """The paper's space but for what was given as a flag: with --bandwidth sqrt it is that of G-Loss-SQRT."""
+    given = {argument.removeprefix("--").partition("=")[0] for argument in arguments if argument.startswith("--")}
+    space = paper_space(config.training.loss, config.training.setup)
+    return {name: values for name, values in space.items() if name not in given}
+
+
 def _parser() -> Parser:
     parser = Parser(
         "tune",
@@ -54,8 +61,8 @@ def _parser() -> Parser:
         action="append",
         default=[],
         metavar="SPACE",
-        help="What is searched, once for each option: NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A,B,C. The paper's "
-        "space where not given.",
+        help="What is searched, once for each option: NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A,B,C. Where not "
+        "given, the paper's space less the flags that are given: --bandwidth sqrt makes it G-Loss-SQRT.",
     )
     parser.add_argument("--storage", help="URL of a database for the study; a journal in --output_dir if not given.")
     parser.add_argument("--quiet", action="store_true", help="Print nothing but errors.")

@@ -30,8 +30,8 @@ class DataConfig:
     test: str | None = option(None, "File of test documents, scored once, at the end.")
     data: str | None = option(
         None,
-        "Instead of files: a folder with train, validation and test files, a benchmark (mr, r8, r52, 20ng, ohsumed), "
-        "or a data set on the hub.",
+        "Instead of files: a folder with train, validation and test files, a benchmark (mr, r8, r52, 20ng, ohsumed, "
+        "sst2, qnli), or a data set on the hub.",
     )
     text_column: str = option("text", "Column of the texts.")
     label_column: str = option("label", "Column of the labels.")
@@ -179,6 +179,9 @@ class TrainingConfig(TrainingArguments):
     class_weights: str = option(
         "none", "Weights of the classes in the loss: none, or balanced (inverse to their size).", ("none", "balanced")
     )
+    learning_rate_drop: float = option(
+        0.0, "Epoch after which the learning rate is a tenth of what the schedule says; 0 for never. The paper's is 30."
+    )
     patience: int = option(
         3, "Stop after this many evaluations without a better validation score; 0 never stops early."
     )
@@ -228,6 +231,8 @@ class TrainingConfig(TrainingArguments):
         if self.setup == "standalone" and self.loss == "ce":
             raise InputError("--setup standalone needs a loss on embeddings; give --loss gloss, scl, triplet or cosine")
         self._check_micro_batch_size()
+        if not 0.0 <= self.learning_rate_drop < float("inf"):
+            raise InputError(f"learning_rate_drop must not be negative, got {self.learning_rate_drop}")
         if not 0 <= self.documents_per_class <= self.per_device_train_batch_size:
             raise InputError(
                 f"documents_per_class must lie between 0 and per_device_train_batch_size "

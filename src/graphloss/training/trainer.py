@@ -1,6 +1,7 @@
 """The trainer: one encoder pass a step, its embeddings to the graph and its logits to cross-entropy."""
 
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ from graphloss.training.distributed import agreed
 from graphloss.training.failures import check_finite, check_weights, is_out_of_memory, out_of_memory
 from graphloss.training.gradient_cache import Passed, pass_in_parts
 from graphloss.training.hardware import fitting_micro_batch
+from graphloss.training.schedule import drop_after
 
 GRAPH_LOSS_STATE = "graph_loss.pt"
 logger = logging.getLogger(__name__)
@@ -176,6 +178,17 @@ class GraphLossTrainer(Trainer):
             # transformers clears the gradients of the model alone
             optimizer.register_step_post_hook(lambda *_: self.combined_loss.zero_grad())
         return optimizer
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """As in `transformers.Trainer`, with the drop of `learning_rate_drop`."""
+        created = self.lr_scheduler is None
+        schedule = super().create_scheduler(num_training_steps, optimizer)
+        if created and self.args.learning_rate_drop:
+            epoch = math.ceil(len(self.get_train_dataloader()) / self.args.gradient_accumulation_steps)
+            drop_after(schedule, round(self.args.learning_rate_drop * epoch))
+        return schedule
 
     def evaluate(self, *arguments: Any, **settings: Any) -> dict[str, float]:
         """As in `transformers.Trainer`; refuses weights that are not finite."""
