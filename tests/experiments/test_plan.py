@@ -82,6 +82,13 @@ def test_costs_grow_with_what_is_done() -> None:
     assert at_most(Planned(usual | {"data": "elsewhere"}), 1e12) is None
 
 
+def test_costs_follow_the_texts_where_they_are_here(data: Path) -> None:
+    full = {"data": str(data), "encoder": "minilm", "seed": 1}
+    seconds = [at_most(Planned(full | {"max_length": length}), 1e12) for length in (8, 16, 64)]
+    assert seconds[0] < seconds[1] < 4 * seconds[0]
+    assert seconds[1] < seconds[2] < 4 * seconds[1]  # few of them are as long
+
+
 def test_runs_that_differ_by_their_seed_have_a_search_in_common(tmp_path: Path) -> None:
     text = (
         "usual: &usual {data: mr, encoder: minilm, seed: [1, 2], trials: 4}\n"

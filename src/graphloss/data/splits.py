@@ -94,17 +94,15 @@ def read_all(data: str, columns: Columns, *, allow_unlabelled: bool = False) -> 
     Raises:
         InputError: for everything that is wrong with them; there is always a split "train".
     """
-    if Path(data).is_dir():
-        return _read_folder(Path(data), columns, allow_unlabelled)
+    folder = folder_of(data)
+    if folder is not None and folder == Path(data):
+        return _read_folder(folder, columns, allow_unlabelled)
     if Path(data).is_file():
         raise InputError(f"{data} is a file where a folder is due; give a single file as --train")
     name = data.lower()
     if name in BENCHMARKS:
-        folder = Path(os.environ.get(DATA_VARIABLE, "")) / name
-        if os.environ.get(DATA_VARIABLE) and folder.is_dir():
-            found = _read_folder(folder, columns, allow_unlabelled)
-        else:
-            found = read_benchmark(BENCHMARKS[name])
+        here = folder and _read_folder(folder, columns, allow_unlabelled)
+        found = here or read_benchmark(BENCHMARKS[name])
         check_rows(name, {split: len(documents) for split, documents in found.items()})
         return found
     if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", data):
@@ -113,6 +111,15 @@ def read_all(data: str, columns: Columns, *, allow_unlabelled: bool = False) -> 
         f"--data {data}: neither a folder, nor a benchmark ({', '.join(BENCHMARKS)}), nor a data set on the hub "
         "(owner/name); check the path"
     )
+
+
+def folder_of(data: str) -> Path | None:
+    """The folder on this machine that `read_all` reads a data set from; None where it would ask the hub."""
+    if Path(data).is_dir():
+        return Path(data)
+    named = os.environ.get(DATA_VARIABLE)
+    folder = Path(named or "") / data.lower()
+    return folder if named and data.lower() in BENCHMARKS and folder.is_dir() else None
 
 
 def _read_folder(folder: Path, columns: Columns, allow_unlabelled: bool) -> dict[str, Documents]:

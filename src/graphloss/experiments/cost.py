@@ -1,11 +1,16 @@
 """How long a run will take, roughly."""
 
 import time
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from graphloss.data.benchmarks import BENCHMARKS
+from graphloss.data.files import Columns
+from graphloss.data.splits import folder_of, read_all
 from graphloss.experiments.plan import Planned
 
 # Weights of the layers of the encoders that the paper names and of minilm, those of the token embeddings apart.
@@ -16,6 +21,7 @@ WEIGHTS = {
     "roberta-large": 302.3e6,
 }
 SIZE = 1024
+TOKENS_OF_A_WORD, SPECIAL_TOKENS = 1.5, 2
 
 
 def machine_rate() -> float:
@@ -31,24 +37,45 @@ def machine_rate() -> float:
 
 
 def at_most(run: Planned, rate: float) -> float | None:
-    """Seconds of a run on a benchmark if every document fills all tokens and no epoch is saved; None where the
-    documents or the encoder are not known, and for systems that work on words.
+    """Seconds of a run if no epoch is saved; None where the documents or the encoder are not known, and for systems
+    that work on words.
 
     A token costs two operations a weight forwards and four backwards. Every document is embedded four times beside
-    training: at the end, for the head before training and for the floor.
+    training: at the end, for the head before training and for the floor. Documents that are not on this machine count
+    as full.
 
     Args:
         run: of a plan.
         rate: of the machine, from `machine_rate`.
     """
     config = run.config(Path("run"))
-    benchmark = BENCHMARKS.get(str(config.data.data).lower())
+    found = _size(str(config.data.data), config.data.columns, config.model.max_length)
     weights = WEIGHTS.get(config.model.encoder)
-    if benchmark is None or weights is None or run.system not in ("encoder", "bertgcn", "bertgcn-inductive"):
+    if found is None or weights is None or run.system not in ("encoder", "bertgcn", "bertgcn-inductive"):
         return None
-    sizes = [benchmark.training_rows, benchmark.test_rows]
+    sizes = [found.training, found.scored]
     if config.data.max_documents:
         sizes = [min(size, config.data.max_documents) for size in sizes]
     epochs = 0.0 if config.training.setup == "frozen" else config.training.num_train_epochs
     documents = 3.0 * epochs * sizes[0] + 4.0 * sum(sizes)
-    return 2.0 * weights * config.model.max_length * documents / rate
+    return 2.0 * weights * found.tokens * documents / rate
+
+
+class _Size(NamedTuple):
+    """Documents to train on and to score, and the tokens of one of them, about."""
+
+    training: int
+    scored: int
+    tokens: float
+
+
+@cache
+def _size(data: str, columns: Columns, max_length: int) -> _Size | None:
+    if folder_of(data) is None:
+        benchmark = BENCHMARKS.get(data.lower())
+        return None if benchmark is None else _Size(benchmark.training_rows, benchmark.test_rows, max_length)
+    found = read_all(data, columns, allow_unlabelled=True)
+    words = np.array([len(text.split()) for text in found["train"].whole_texts])
+    tokens = np.minimum(TOKENS_OF_A_WORD * words + SPECIAL_TOKENS, max_length).mean()
+    scored = sum(len(documents) for split, documents in found.items() if split != "train")
+    return _Size(len(found["train"]), scored, float(tokens))
