@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -124,9 +125,7 @@ class Table:
         return [f"All training documents were taken of classes that have too few: {told}."] if found else []
 
     def _published(self) -> list[str]:
-        return [
-            _published(name, self.data) for name in PUBLISHED if self.name in (None, name) or self.name not in PUBLISHED
-        ]
+        return [_published(name, self.data) for name in PUBLISHED if self.name in (None, name)]
 
 
 class Tables:
@@ -153,7 +152,13 @@ class Tables:
         """Everything as Markdown."""
         same = ", ".join(f"{name} {value}" for name, value in self.shared.items())
         parts = [f"Alike in all runs that read it: {same}."] if same else []
-        return "\n\n".join([*parts, *(table.markdown() for table in self.tables)]) + "\n"
+        return "\n\n".join([*parts, *(table.markdown() for table in self.tables), self._provenance()]) + "\n"
+
+    def _provenance(self) -> str:
+        """Where the figures come from."""
+        paths = [path for table in self.tables for cell in table.cells.values() for path in cell.paths]
+        found = Counter(_source(RunDirectory(path)) for path in paths)
+        return "\n".join(f"{count} {'run' if count == 1 else 'runs'}: {source}." for source, count in found.items())
 
     def write(self, folder: Path) -> None:
         """Write tables.md and tables.csv."""
@@ -171,6 +176,16 @@ def _cell(bench: Bench, data: str, method: str, runs: list[Any]) -> Cell:
     paths = [path for path, file in files.items() if file.exists() and "test" in json.loads(file.read_text())]
     missing = [state.partition(": ")[2] for state in map(bench.state, runs) if state.startswith("not run")]
     return Cell(data, method, runs[0], paths, missing[0] if missing else None)
+
+
+def _source(run: RunDirectory) -> str:
+    """Commit, hardware and versions of a run."""
+    if not run.environment.exists():
+        return "source unknown"
+    found = json.loads(run.environment.read_text())
+    device = found["processor"] if found["device"] == "cpu" else found["device"]
+    versions = ", ".join(f"{name} {found['versions'][name]}" for name in ("graphloss", "torch", "transformers"))
+    return f"commit {str(found['commit'])[:9]}, {device}, {found['cores']} cores; {versions}"
 
 
 def _markdown(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
