@@ -1,0 +1,145 @@
+"""From a trained classifier to its run directory: calibration, scores, the graph of the training documents."""
+
+import shutil
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from graphloss.evaluation.calibration import fit_temperature
+from graphloss.evaluation.metrics import softmax
+from graphloss.evaluation.silhouette import macro_silhouette
+from graphloss.inference.document_graph import DocumentGraph, fit_graph
+from graphloss.inference.index import Index
+from graphloss.inference.index_files import fingerprint
+from graphloss.inference.votes import smoothed
+from graphloss.models.classifier import Classifier, divide_logits, save_classifier
+from graphloss.models.forward import Answers
+from graphloss.models.sentence_encoder import write_modules
+from graphloss.run.results import Probabilities, scores, write_predictions
+from graphloss.run.workspace import Workspace
+from graphloss.training.meter import Meter
+from graphloss.training.run_directory import write_json
+
+
+class Trained(NamedTuple):
+    """A classifier and what the graph needs of it.
+
+    Attributes:
+        model: the classifier.
+        train: its answers for the training documents, where they are needed.
+        left_out: (n, C) logits of the training documents by heads that were fitted without them, where the encoder has
+            not seen their labels either.
+    """
+
+    model: Classifier
+    train: Answers | None
+    left_out: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The last steps of a run.
+
+    Attributes:
+        space: its documents and encoder.
+        meter: of what the run costs.
+    """
+
+    space: Workspace
+    meter: Meter
+
+    def write(self, trained: Trained, floor: Trained | None) -> dict[str, Any]:
+        """Calibrate the head; write the model, the index, the predictions and, last, the scores, which are returned.
+
+        It is the one place where test documents are scored.
+
+        Args:
+            trained: the classifier.
+            floor: a linear head on the encoder as it was, to be scored, too.
+        """
+        space, directory = self.space, self.space.config.directory
+        data, model = space.data, trained.model
+        answers, temperature = self._calibrated(model)
+        divide_logits(model, temperature)
+        self._save_model(model)
+        heads = _probabilities(answers)
+        metrics: dict[str, Any] = scores(data, heads, self._silhouettes(answers)) | {"temperature": temperature}
+        mixed: Probabilities = {}
+        if trained.train is not None and space.config.graph.index:
+            left_out = None if trained.left_out is None else trained.left_out / temperature
+            graph = self._fit_graph(_divided(trained.train, temperature), left_out, answers["validation"])
+            graph.save(directory.index, fingerprint(directory.model))
+            mixed = {split: self._with_graph(graph, split, each) for split, each in answers.items()}
+            metrics["graph"] = scores(data, mixed) | {"weight": graph.mixture.weight}
+        if floor is not None:
+            answers, _ = self._calibrated(floor.model)
+            metrics["floor"] = scores(data, _probabilities(answers), self._silhouettes(answers))
+        write_predictions(directory.predictions, data, heads, mixed)
+        metrics |= {"smallest_class": data.smallest_class} | self.meter.read(space.config.training.device.type)
+        write_json(directory.metrics, metrics)
+        directory.remove_checkpoints()
+        return metrics
+
+    def _save_model(self, model: Classifier) -> None:
+        """Write the model so that its folder appears whole."""
+        encoder, max_length = self.space.encoder, self.space.config.model.max_length
+        directory = self.space.config.directory
+        unfinished = directory.path / "model.partial"
+        unfinished.mkdir(exist_ok=True)
+        save_classifier(model, unfinished)
+        encoder.tokenizer.model_max_length = max_length
+        encoder.tokenizer.save_pretrained(unfinished)
+        dimension = encoder.config.hidden_size
+        write_modules(unfinished, pooling=self.space.pooling, dimension=dimension, max_length=max_length)
+        shutil.rmtree(directory.model, ignore_errors=True)  # of a run that was cut off after this
+        unfinished.replace(directory.model)
+
+    def _calibrated(self, model: Classifier) -> tuple[dict[str, Answers], float]:
+        """Answers by split with logits by which the validation labels are likeliest, and the temperature for it."""
+        data = self.space.data
+        answers = {split: self.space.answer(model, split) for split in data.scored}
+        temperature = fit_temperature(answers["validation"].logits.numpy(), np.asarray(data.ids["validation"]))
+        return {split: _divided(each, temperature) for split, each in answers.items()}, temperature
+
+    def _silhouettes(self, answers: dict[str, Answers]) -> dict[str, float]:
+        seed, ids = self.space.config.training.seed, self.space.data.ids
+        return {
+            split: macro_silhouette(each.embeddings.numpy(), np.asarray(ids[split]), seed=seed)
+            for split, each in answers.items()
+        }
+
+    def _fit_graph(self, train: Answers, left_out: Tensor | None, validation: Answers) -> DocumentGraph:
+        data, config = self.space.data, self.space.config
+        index, rows = Index.build(
+            data.splits.train,
+            data.ids["train"],
+            data.names,
+            train.embeddings,
+            opinions=torch.softmax(train.logits, dim=1),
+            most=config.graph.index_size,
+            seed=config.training.seed,
+        )
+        return fit_graph(
+            smoothed(index),
+            validation=index.views(data.splits.validation, validation.embeddings),
+            logits=validation.logits,
+            labels=torch.tensor(data.ids["validation"]),
+            left_out=None if left_out is None else left_out[rows],
+            coverage=config.graph.coverage,
+        )
+
+    def _with_graph(self, graph: DocumentGraph, split: str, answers: Answers) -> np.ndarray:
+        """(n, C) probabilities by head and graph."""
+        views = graph.index.views(self.space.data.documents(split), answers.embeddings)
+        return graph.mixture.mix(answers.logits, graph.propagate(views).probabilities).numpy()
+
+
+def _divided(answers: Answers, temperature: float) -> Answers:
+    return answers._replace(logits=answers.logits / temperature)
+
+
+def _probabilities(answers: dict[str, Answers]) -> Probabilities:
+    return {split: softmax(each.logits.numpy()) for split, each in answers.items()}
