@@ -99,6 +99,7 @@ def test_the_saved_config_repeats_the_run(train: Train, tmp_path: Path) -> None:
     assert main(["train", "--config", str(first / "config.yaml"), "--output_dir", str(again), "--quiet"]) == 0
     metrics = [json.loads((run / "metrics.json").read_text()) for run in (first, again)]
     assert all(each.pop("seconds") > 0 for each in metrics)
+    assert all(each.pop("peak_memory") > 1e8 for each in metrics)  # Python and torch alone take more
     assert metrics[0] == metrics[1]
     losses = [[entry.get("loss") for entry in lines(run / "history.jsonl")] for run in (first, again)]
     assert losses[0] == losses[1]
@@ -230,7 +231,10 @@ def test_unlabelled_documents_single_classes_and_text_pairs(
     assert sum(entry["unlabelled"] for entry in steps) > 0
     names = TrainedClassifier.load(run).names
     assert names == ["food", "oddity", "space", "sports"]
-    assert json.loads((run / "metrics.json").read_text()).keys() == {"validation", "graph", "temperature", "seconds"}
+    costs = {"seconds", "peak_memory"}
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics.keys() == {"validation", "graph", "temperature", "smallest_class"} | costs
+    assert metrics["smallest_class"] == 1
 
 
 def test_help_answers_at_once_and_imports_no_torch() -> None:
