@@ -1,7 +1,7 @@
 """What the steps of a run have in common: its documents and its encoder."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any
 
@@ -30,6 +30,7 @@ class Workspace:
     config: RunConfig
     data: LabelledSplits
     console: Console
+    _tokens: dict[str, Dataset] = field(default_factory=dict)
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -60,9 +61,13 @@ class Workspace:
             self.encoder, self.data.names, head=head, pooling=self.pooling, attn_implementation=attention
         )
 
-    @cache  # noqa: B019 - both go with the process
     def tokens(self, split: str) -> Dataset:
         """The documents of a split, tokenized, with the numbers of their classes."""
+        if split not in self._tokens:
+            self._tokens[split] = self._tokenized(split)
+        return self._tokens[split]
+
+    def _tokenized(self, split: str) -> Dataset:
         kept = self.config.data.token_cache(self.encoder.tokenizer, self.say_once)
         documents, most = self.data.documents(split), self.config.model.max_length
         tokens = encode(documents, self.encoder.tokenizer, most, self.data.ids[split], kept)

@@ -1,0 +1,15 @@
+"""Many runs in one process."""
+
+import gc
+from pathlib import Path
+
+from graphloss.run import RunConfig, run_training
+from graphloss.run.workspace import Workspace
+from graphloss.training.trainer import GraphLossTrainer
+
+
+def test_a_run_lets_go_of_its_documents_and_weights(encoders: dict[str, Path], data: Path, tmp_path: Path) -> None:
+    settings = {"data": str(data), "encoder": str(encoders["bert"]), "use_cpu": True, "max_length": 16, "max_steps": 2}
+    run_training(RunConfig.of(settings | {"output_dir": str(tmp_path / "run")}))
+    gc.collect()
+    assert [each for each in gc.get_objects() if type(each) in (Workspace, GraphLossTrainer)] == []
