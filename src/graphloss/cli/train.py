@@ -1,5 +1,6 @@
 """graphloss train"""
 
+import errno
 import sys
 
 from rich.console import Console
@@ -8,8 +9,11 @@ from graphloss.cli.arguments import Parser
 from graphloss.cli.quiet import quiet_libraries
 from graphloss.run import SECTIONS, RunConfig, run_training
 from graphloss.systems.run_system import SYSTEMS, run_system
+from graphloss.training.checkpoints import NotSaved
 from graphloss.training.failures import NonFiniteLoss, OutOfMemory
 from graphloss.training.run_directory import RunDirectory
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # a disk, or what one may take of it
 
 
 def run(arguments: list[str]) -> int:
@@ -36,11 +40,15 @@ def run(arguments: list[str]) -> int:
     try:
         metrics = run_training(config, overwrite=flags.overwrite, resume=flags.resume, console=console)
     except (NonFiniteLoss, OutOfMemory) as error:
-        print(f"graphloss train: {error}{_kept(directory)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"graphloss train: interrupted{_kept(directory)}", file=sys.stderr)
-        return 3 if directory.checkpoints() else 1
+        return _stopped(error, directory, 2)
+    except KeyboardInterrupt as error:
+        return _stopped(error, directory, 3 if directory.checkpoints.all() else 1)
+    except NotSaved as error:
+        return _stopped(error, directory, 3 if directory.checkpoints.all() else 2)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        return _stopped(error, directory, 3 if directory.checkpoints.all() else 2)
     _summarize(directory, metrics, console)
     return 0
 
@@ -74,13 +82,13 @@ def _config_parser() -> Parser:
     return parser
 
 
-def _kept(directory: RunDirectory) -> str:
-    checkpoints = directory.checkpoints()
-    return (
-        f"; the last checkpoint is {checkpoints[0]}, to go on from with --resume"
-        if checkpoints
-        else "; no checkpoint yet"
-    )
+def _stopped(error: BaseException, directory: RunDirectory, status: int) -> int:
+    """Say why a run ended before its time, and what is left of it; gives the exit status."""
+    why = " ".join(str(error).split()) or "interrupted"
+    kept = directory.checkpoints.all()
+    rest = f"the last checkpoint is {kept[0]}, to go on from with --resume" if kept else "no checkpoint yet"
+    print(f"graphloss train: {why}; {rest}", file=sys.stderr)
+    return status
 
 
 def _summarize(directory: RunDirectory, metrics: dict, console: Console, predictor: str = "head") -> None:

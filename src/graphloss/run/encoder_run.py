@@ -21,6 +21,8 @@ from graphloss.run.documents import LabelledSplits, read_documents_of
 from graphloss.run.finish import Finish, Trained
 from graphloss.run.workspace import Workspace
 from graphloss.training.callbacks import History, Report
+from graphloss.training.checkpoints import was_last
+from graphloss.training.interrupt import StopOnSignal
 from graphloss.training.meter import Meter
 from graphloss.training.trainer import GraphLossTrainer
 
@@ -66,7 +68,7 @@ def run_training(
         config.model.head = "linear"
     if config.training.setup == "frozen":
         trained = run.frozen
-        run.open(overwrite=overwrite)
+        config.open(overwrite=overwrite)
     else:
         trained = run.fine_tune(overwrite=overwrite, resume=resume, callbacks=callbacks)
     floor = run.frozen if config.graph.floor and config.training.setup != "frozen" else None
@@ -83,15 +85,14 @@ class _EncoderRun:
     def __post_init__(self) -> None:
         self.config, self.data, self.say = self.space.config, self.space.data, self.space.say
 
-    def open(self, *, overwrite: bool, resume: bool = False) -> list[Path]:
-        """Write the settings into the run directory; gives the checkpoints there, where they are to be gone on from."""
+    def _checkpoint(self) -> Path | None:
+        """What training goes on from; None, and an empty directory, where it has to start over."""
         directory = self.config.directory
-        checkpoints = directory.checkpoints() if resume and not overwrite else []
-        if resume and not checkpoints:
-            self.say(f"{directory.path} holds no checkpoint; starting over")
-            directory.history.unlink(missing_ok=True)
-        self.config.open(overwrite=overwrite)
-        return checkpoints
+        found = directory.checkpoints.whole(self.say)
+        if found is None:
+            self.say(f"{directory.path} holds no checkpoint to go on from; starting over")
+            directory.clear()
+        return found
 
     @cached_property
     def frozen(self) -> Trained:
@@ -107,9 +108,9 @@ class _EncoderRun:
 
     def fine_tune(self, *, overwrite: bool, resume: bool, callbacks: Sequence[TrainerCallback] = ()) -> Trained:
         """Train the encoder and its head."""
-        goes_on = resume and bool(self.config.directory.checkpoints())
+        checkpoint = self._checkpoint() if resume and not overwrite else None
         self._check_validation()
-        start = self.frozen.model if self.config.model.head_start == "frozen" and not goes_on else None
+        start = self.frozen.model if self.config.model.head_start == "frozen" and checkpoint is None else None
         set_seed(self.config.training.seed)
         model = self.space.build(self.config.model.head)
         if start is not None:
@@ -117,7 +118,8 @@ class _EncoderRun:
         if self.config.model.lora_rank:
             add_adapters(model, self.config.model.lora_rank)
         trainer = self._trainer(model)
-        self._train(trainer, self.open(overwrite=overwrite, resume=resume), callbacks)
+        self.config.open(overwrite=overwrite)
+        self._train(trainer, checkpoint, callbacks)
         if self.config.model.lora_rank:
             merge_adapters(model)
         trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # scores are those of the saved model
@@ -125,14 +127,20 @@ class _EncoderRun:
             return self._probe(model)
         return Trained(model, self.space.training_answer(model) if self.config.graph.index else None)
 
-    def _train(self, trainer: GraphLossTrainer, checkpoints: list[Path], callbacks: Sequence[TrainerCallback]) -> None:
+    def _train(self, trainer: GraphLossTrainer, checkpoint: Path | None, callbacks: Sequence[TrainerCallback]) -> None:
         history, report = History(self.config.directory.history), Report(self.space.console)
-        for callback in (history, report, *callbacks):
+        signals = StopOnSignal()
+        for callback in (history, report, signals, *callbacks):
             trainer.add_callback(callback)
         try:
-            trainer.train(resume_from_checkpoint=str(checkpoints[0]) if checkpoints else None)
+            if checkpoint is not None and was_last(checkpoint):
+                trainer.restore(checkpoint)
+                history.go_on(trainer.state.global_step)
+            else:
+                trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         finally:
             report.close()
+            signals.restore()
         self.meter.before = history.before
 
     def _probe(self, model: Classifier) -> Trained:

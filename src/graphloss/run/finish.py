@@ -80,7 +80,7 @@ class Finish:
         write_predictions(directory.predictions, data, heads, mixed)
         metrics |= {"smallest_class": data.smallest_class} | self.meter.read(space.config.training.device.type)
         write_json(directory.metrics, metrics)
-        directory.remove_checkpoints()
+        directory.checkpoints.remove()
         return metrics
 
     def _save_model(self, model: Classifier) -> None:

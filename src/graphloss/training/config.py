@@ -214,6 +214,7 @@ class TrainingConfig(TrainingArguments):
         None, "When validation documents are scored: as checkpoints are saved, unless both are given."
     )
     save_total_limit: int | None = option(2, "Checkpoints kept while training; the best one always is.")
+    restore_callback_states_from_checkpoint: bool = option(True, "Go on with the patience that was left.")
     load_best_model_at_end: bool = option(True, "Restore the weights of the best evaluation.")
     metric_for_best_model: str | None = option(
         None,

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from graphloss.errors import InputError
+from graphloss.training.checkpoints import Checkpoints
 
 PACKAGES = (
     "graphloss",
@@ -81,10 +82,10 @@ class RunDirectory:
         """The settings that the run was started with; empty where there are none."""
         return yaml.safe_load(self.config.read_text(encoding="utf-8")) if self.config.exists() else {}
 
-    def checkpoints(self) -> list[Path]:
-        """Checkpoints of training, the latest first."""
-        found = [path for path in self.path.glob("checkpoint-*") if path.name.split("-")[1].isdecimal()]
-        return sorted(found, key=lambda path: int(path.name.split("-")[1]), reverse=True)
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """Of training, to go on from."""
+        return Checkpoints(self.path)
 
     def holds_run(self) -> bool:
         """Whether a run was started here."""
@@ -103,16 +104,11 @@ class RunDirectory:
 
     def clear(self) -> None:
         """Remove what a run wrote here, and nothing else."""
-        for path in (self.config, self.environment, self.history, self.metrics, self.predictions):
+        for path in (self.config, self.environment, self.history, self.metrics, self.predictions, self.tuning):
             path.unlink(missing_ok=True)
         for folder in (self.model, self.index):
             shutil.rmtree(folder, ignore_errors=True)
-        self.remove_checkpoints()
-
-    def remove_checkpoints(self) -> None:
-        """Remove the checkpoints, which serve to resume only."""
-        for path in self.checkpoints():
-            shutil.rmtree(path)
+        self.checkpoints.remove()
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from transformers import (
     EvalPrediction,
     PreTrainedTokenizerBase,
     Trainer,
+    TrainerState,
 )
+from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import enable_tf32, is_torch_tf32_available
 
@@ -36,6 +39,7 @@ from graphloss.models.forward import Answers, answer
 from graphloss.models.packing import PackedEncoder, takes_packed_sequences
 from graphloss.models.parts import budget_of
 from graphloss.models.pooling import HiddenStates, encoder_of, pool
+from graphloss.training.checkpoints import STATE, Checkpoints
 from graphloss.training.config import TrainingConfig
 from graphloss.training.distributed import agreed
 from graphloss.training.failures import check_finite, check_weights, is_out_of_memory, out_of_memory
@@ -127,6 +131,8 @@ class GraphLossTrainer(Trainer):
             )
         if args.micro_batch_size == "auto" and self.train_dataset is not None:
             args.micro_batch_size = str(agreed(self._fitting_micro_batch))
+        self.checkpoints = Checkpoints(Path(str(args.output_dir)))
+        self._writing: Path | None = None
         self.embeddings: Tensor | None = None
         self._losses: list[dict[str, Tensor]] = []
         self._graph_share: Tensor | None = None
@@ -147,7 +153,7 @@ class GraphLossTrainer(Trainer):
             step = self.state.global_step
             check_finite({"logits": logits, "embeddings": embeddings}, step + 1, fp16=self.args.fp16)
             loss, parts = self.combined_loss(logits, embeddings, labels, step=step, epoch=int(self.state.epoch or 0))
-            self._losses.append({name: part.detach() for name, part in parts.items()})
+            self._losses.append({name: part.detach() for name, part in ({"loss": loss} | parts).items()})
             if self._logs_this_step():
                 self._graph_share = self.combined_loss.graph_share(parts, hidden_states)
         return (loss, {"loss": loss, "logits": logits}) if return_outputs else loss
@@ -277,18 +283,66 @@ class GraphLossTrainer(Trainer):
                 inputs, self.train_dataset, self.tokenizer, step=step, micro_batch_size=micro
             ) from error
 
+    def restore(self, checkpoint: Path) -> None:
+        """Take the weights that training ended with, without a further step.
+
+        Args:
+            checkpoint: of the last step.
+        """
+        self.state = TrainerState.load_from_json(str(checkpoint / STATE))
+        self._point_to_best()
+        if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
+            self._load_best_model()
+        else:
+            self._load_from_checkpoint(str(checkpoint))
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return super()._get_output_dir(trial) if self._writing is None else str(self._writing)
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """As in `transformers.Trainer`, but a checkpoint appears whole, and old ones go when it has been checked."""
         self._check_weights()
-        super()._save_checkpoint(model, trial)
+        checkpoints, step = self.checkpoints, self.state.global_step
+        first = self.args.should_save
+        with checkpoints.writing(step) if first else nullcontext(checkpoints.unfinished) as folder:
+            self.accelerator.wait_for_everyone()  # for the folder
+            self._writing = folder
+            try:
+                super()._save_checkpoint(model, trial)
+            finally:
+                self._writing = None
+            self._point_to_best()
+            self.accelerator.wait_for_everyone()  # all have written
+            if first:
+                self.state.save_to_json(str(folder / f"checkpoint-{step}" / STATE))
+        if first:
+            checkpoints.drop_old(self.args.save_total_limit, self.state.best_model_checkpoint)
+
+    def _point_to_best(self) -> None:
+        """The checkpoint of the best weights by its step, wherever the run directory lies now."""
+        best = self.state.best_global_step
+        self.state.best_model_checkpoint = str(self.checkpoints.folder / f"checkpoint-{best}") if best else None
+
+    def _init_training_state(self, *arguments: Any, **settings: Any) -> tuple[int, int]:
+        begun = super()._init_training_state(*arguments, **settings)
+        self._point_to_best()
+        return begun
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        (Path(output_dir or str(self.args.output_dir)) / TRAINING_ARGS_NAME).unlink(missing_ok=True)  # a pickle
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
-        torch.save(self.combined_loss.progress(), Path(output_dir) / GRAPH_LOSS_STATE)
+        progress = {"loss": self.combined_loss.progress(), "since_log": self._losses}
+        torch.save(progress, Path(output_dir) / GRAPH_LOSS_STATE)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None and (path := Path(checkpoint) / GRAPH_LOSS_STATE).exists():
-            self.combined_loss.go_on(torch.load(path, map_location=self.args.device, weights_only=True))
+            progress = torch.load(path, map_location=self.args.device, weights_only=True)
+            self.combined_loss.go_on(progress["loss"])
+            self._losses = progress["since_log"]
 
     def _forward(self, model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Logits (B, C), embeddings (B, d), and the last hidden states of the documents that are held in memory."""
