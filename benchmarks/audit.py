@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from graphloss.cli.quiet import quiet_libraries
+from graphloss.cli.output import quiet_libraries
 from graphloss.data.documents import Documents, label_ids, label_names
 from graphloss.data.files import Columns
 from graphloss.data.splits import read_all

@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import report  # noqa: E402
 from benchmarks.steps import TrainingStep, draw, make_trainer, resident, splits_of  # noqa: E402
 from benchmarks.timing import seconds  # noqa: E402
-from graphloss.cli.quiet import quiet_libraries  # noqa: E402
+from graphloss.cli.output import quiet_libraries  # noqa: E402
 from graphloss.models.parts import Budget  # noqa: E402
 from graphloss.training.hardware import settle_precision  # noqa: E402
 

@@ -34,7 +34,7 @@ from benchmarks import report  # noqa: E402
 from benchmarks.steps import BATCH, MAX_LENGTH, data_is_there, splits_of  # noqa: E402
 from benchmarks.tables import TRAINED as LOSSES  # noqa: E402
 from benchmarks.timing import median_times  # noqa: E402
-from graphloss.cli.quiet import quiet_libraries  # noqa: E402
+from graphloss.cli.output import quiet_libraries  # noqa: E402
 from graphloss.data.documents import Documents, label_names  # noqa: E402
 from graphloss.data.splits import SPLITS, Splits  # noqa: E402
 from graphloss.data.tokens import encode  # noqa: E402

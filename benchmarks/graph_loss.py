@@ -28,7 +28,7 @@ from benchmarks.steps import resident  # noqa: E402
 from benchmarks.tables import TIMED  # noqa: E402
 from benchmarks.timing import median_times, seconds  # noqa: E402
 from graphloss import GLoss  # noqa: E402
-from graphloss.cli.quiet import quiet_libraries  # noqa: E402
+from graphloss.cli.output import quiet_libraries  # noqa: E402
 from graphloss.training.run_directory import describe_environment, write_json  # noqa: E402
 from tests.graph import reference  # noqa: E402
 

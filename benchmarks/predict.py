@@ -17,7 +17,7 @@ import torch
 from report import Bound, arguments, conclude
 from transformers import pipeline
 
-from graphloss.cli.quiet import quiet_libraries
+from graphloss.cli.output import quiet_libraries
 from graphloss.data.documents import Documents
 from graphloss.data.files import Columns
 from graphloss.data.splits import read_all

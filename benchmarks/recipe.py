@@ -36,7 +36,7 @@ from benchmarks.steps import (  # noqa: E402
     make_trainer,
 )
 from benchmarks.timing import median_times  # noqa: E402
-from graphloss.cli.quiet import quiet_libraries  # noqa: E402
+from graphloss.cli.output import quiet_libraries  # noqa: E402
 from graphloss.data.documents import label_ids  # noqa: E402
 from graphloss.graph.bandwidth import bandwidth_sqrt  # noqa: E402
 from graphloss.models.classifier import build_classifier  # noqa: E402

@@ -44,7 +44,7 @@ from benchmarks.steps import (  # noqa: E402
 from benchmarks.tables import LOSS_TERMS, STEP_PARTS  # noqa: E402
 from benchmarks.timing import median_parts, median_times, seconds  # noqa: E402
 from graphloss import GLoss, GraphLossTrainer  # noqa: E402
-from graphloss.cli.quiet import quiet_libraries  # noqa: E402
+from graphloss.cli.output import quiet_libraries  # noqa: E402
 from graphloss.models.encoder import load_encoder  # noqa: E402
 from graphloss.models.pooling import encoder_of  # noqa: E402
 from graphloss.training.hardware import settle_precision  # noqa: E402

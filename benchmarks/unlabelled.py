@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from report import Bound, State, arguments, conclude
 
-from graphloss.cli.quiet import quiet_libraries
+from graphloss.cli.output import quiet_libraries
 from graphloss.data.documents import Documents, label_ids, label_names
 from graphloss.data.files import Columns
 from graphloss.data.splits import Splits, read_all

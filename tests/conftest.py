@@ -23,7 +23,7 @@ from transformers import (
     RobertaConfig,
 )
 
-from graphloss.cli.quiet import quiet_libraries
+from graphloss.cli.output import quiet_libraries
 
 WORDS = {
     "sports": ["goal", "match", "team", "coach", "league"],

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
 
 from graphloss.cli.arguments import Parser, add_reading
-from graphloss.cli.quiet import note, quiet_libraries
+from graphloss.cli.output import note, quiet_libraries
+from graphloss.cli.terminal import Terminal
 from graphloss.data.benchmarks import BENCHMARKS
 from graphloss.data.documents import Documents, check_classes, label_ids, label_names
 from graphloss.data.files import Columns, read_documents
@@ -43,7 +43,7 @@ def run(arguments: list[str]) -> int:
     duplicates = find_duplicates(against, index, others)
     write_table(flags.output, as_table(audited, against, duplicates, index, rows.numpy()))
     first = min(100, len(index))
-    console = Console(quiet=flags.quiet, highlight=False)
+    console = Terminal(quiet=flags.quiet)
     for line in (
         f"{len(index):,} labels judged; about {audited.noise:.1%} of them look drawn at random",
         f"of the first {first}, about {audited.false_alarms(first):.0f} are expected to be right after all",
@@ -51,7 +51,7 @@ def run(arguments: list[str]) -> int:
         f"{len(duplicates.elsewhere):,} stand in another split, too",
         f"{flags.output}, the most suspicious first",
     ):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     return 0
 
 

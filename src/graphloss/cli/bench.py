@@ -3,10 +3,9 @@
 from collections import Counter
 from pathlib import Path
 
-from rich.console import Console
-
 from graphloss.cli.arguments import Parser
-from graphloss.cli.quiet import quiet_libraries
+from graphloss.cli.output import quiet_libraries
+from graphloss.cli.terminal import Terminal
 from graphloss.experiments.bench import Bench
 from graphloss.experiments.cost import at_most, machine_rate
 from graphloss.experiments.plan import read_plan
@@ -16,7 +15,7 @@ from graphloss.experiments.tables import Tables
 def run(arguments: list[str]) -> int:
     """List the runs of a plan, say what is done, or do the rest."""
     (flags,) = _parser().parse(arguments)
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Terminal(soft_wrap=True)
     bench = Bench(Path(flags.output_dir), read_plan(Path(flags.plan)))
     if flags.dry_run:
         _list_costs(bench, console)
@@ -32,7 +31,7 @@ def run(arguments: list[str]) -> int:
     return 2 if failures else 0
 
 
-def _list_costs(bench: Bench, console: Console) -> None:
+def _list_costs(bench: Bench, console: Terminal) -> None:
     rate, known, unknown = machine_rate(), 0.0, 0
     for planned in bench.runs:
         seconds, trials = at_most(planned, rate), bench.trials(planned)
@@ -43,7 +42,7 @@ def _list_costs(bench: Bench, console: Console) -> None:
     console.print(f"{len(bench.runs)} runs: at most {known / 3600.0:,.1f} h here, and {unknown} of unknown cost")
 
 
-def _list_states(bench: Bench, console: Console, only: tuple[str, ...] = ()) -> None:
+def _list_states(bench: Bench, console: Terminal, only: tuple[str, ...] = ()) -> None:
     states = {planned.name: bench.state(planned) for planned in bench.runs}
     for name, state in states.items():
         if not only or state.startswith(only):

@@ -5,11 +5,11 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from graphloss.cli.arguments import Parser
-from graphloss.cli.quiet import quiet_libraries
+from graphloss.cli.output import quiet_libraries
+from graphloss.cli.terminal import Terminal
 from graphloss.data.docstrings import docstring_splits
 from graphloss.data.documents import label_names
 from graphloss.data.splits import Splits
@@ -26,7 +26,7 @@ RUNS = {"frozen": "encoder as it was, linear head", "ce": "cross-entropy", "glos
 def run(arguments: list[str]) -> int:
     """Make a data set of docstrings, train on it with and without the encoder, and print what came out."""
     (flags,) = _parser().parse(arguments)
-    console = Console(highlight=False, quiet=flags.quiet)
+    console = Terminal(quiet=flags.quiet)
     folder = Path(flags.output_dir)
     if folder.exists() and not flags.overwrite:
         raise InputError(f"{folder} exists; name another --output_dir or give --overwrite")
@@ -54,7 +54,7 @@ def _write(splits: Splits, folder: Path) -> None:
         write_table(folder / f"{name}.parquet", {"text": documents.texts, "label": documents.labels})
 
 
-def _train(key: str, folder: Path, flags: Namespace, console: Console) -> dict[str, Any]:
+def _train(key: str, folder: Path, flags: Namespace, console: Terminal) -> dict[str, Any]:
     config = RunConfig(
         data=DataConfig(data=str(folder / "data")),
         model=ModelConfig(encoder=flags.encoder, head="linear", max_length=MAX_LENGTH),
@@ -73,7 +73,7 @@ def _train(key: str, folder: Path, flags: Namespace, console: Console) -> dict[s
     return run_training(config, console=console)
 
 
-def _show(scores: dict[str, dict[str, float | int]], folder: Path, console: Console) -> None:
+def _show(scores: dict[str, dict[str, float | int]], folder: Path, console: Terminal) -> None:
     table = Table(title="Which package is a docstring from?", title_justify="left")
     table.add_column("classifier")
     table.add_column("accuracy", justify="right")

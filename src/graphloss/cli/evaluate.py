@@ -6,7 +6,7 @@ import time
 import numpy as np
 
 from graphloss.cli.arguments import Parser, add_reading
-from graphloss.cli.quiet import note, quiet_libraries
+from graphloss.cli.output import note, quiet_libraries
 from graphloss.data.documents import label_ids
 from graphloss.data.files import Columns, read_documents
 from graphloss.errors import InputError

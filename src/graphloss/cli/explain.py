@@ -3,11 +3,11 @@
 import json
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from graphloss.cli.arguments import Parser, add_reading
-from graphloss.cli.quiet import note, quiet_libraries
+from graphloss.cli.output import note, quiet_libraries, shown
+from graphloss.cli.terminal import Terminal
 from graphloss.data.documents import Documents
 from graphloss.data.files import Columns, read_documents
 from graphloss.errors import InputError
@@ -31,25 +31,23 @@ def run(arguments: list[str]) -> int:
     classifier = TrainedClassifier.load(flags.model, stride=flags.stride, say=note)
     explanations = explain(classifier, documents, top=flags.top, together=flags.together, batch_size=flags.batch_size)
     if flags.json:
-        print(json.dumps(explanations, indent=2, ensure_ascii=False))
+        print(shown(json.dumps(explanations, indent=2, ensure_ascii=False), "\\u{:04x}"))
     else:
-        console = Console(highlight=False)
+        console = Terminal()
         for explanation in explanations:
             _show(explanation, console)
     return 0
 
 
-def _show(explanation: dict[str, Any], console: Console) -> None:
-    console.print(_short(explanation["text"], 300), markup=False)
+def _show(explanation: dict[str, Any], console: Terminal) -> None:
+    console.print(_short(explanation["text"], 300))
     said = "  ".join(f"{name} {share:.1%}" for name, share in _first(explanation["graph"]))
     head = "  ".join(f"{name} {share:.1%}" for name, share in _first(explanation["head"]))
-    console.print(f"-> {explanation['prediction']} ({explanation['probability']:.1%})", markup=False, style="bold")
-    console.print(f"   head:  {head}", markup=False)
-    console.print(
-        f"   graph: {said}{'' if explanation['weight'] else '  (weight 0: not used in predictions)'}", markup=False
-    )
+    console.print(f"-> {explanation['prediction']} ({explanation['probability']:.1%})", style="bold")
+    console.print(f"   head:  {head}")
+    console.print(f"   graph: {said}{'' if explanation['weight'] else '  (weight 0: not used in predictions)'}")
     if explanation["abstained"]:
-        console.print("   abstains: little like it among the training documents", markup=False)
+        console.print("   abstains: little like it among the training documents")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("share", "by embedding", "by words"):
         table.add_column(heading, justify="right")

@@ -3,6 +3,8 @@
 import sys
 from importlib import import_module
 
+from graphloss.cli.output import note
+
 VERBS = {
     "train": "train a classifier on labelled texts and score it",
     "evaluate": "score a trained classifier on labelled texts",
@@ -37,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     verb = arguments[0]
     if verb not in VERBS:
-        print(f"graphloss: no verb {verb!r}; it is one of {', '.join(VERBS)}", file=sys.stderr)
+        note(f"graphloss: no verb {verb!r}; it is one of {', '.join(VERBS)}")
         return 2
     return _run(verb, arguments[1:])
 
@@ -49,8 +51,8 @@ def _run(verb: str, arguments: list[str]) -> int:
         module = import_module(f"graphloss.cli.{verb}")
         return module.run(arguments)
     except InputError as error:
-        print(f"graphloss {verb}: {error}", file=sys.stderr)
+        note(f"graphloss {verb}: {error}")
         return 2
     except KeyboardInterrupt:
-        print(f"graphloss {verb}: interrupted", file=sys.stderr)
+        note(f"graphloss {verb}: interrupted")
         return 3

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from graphloss.cli.arguments import Parser, add_reading
-from graphloss.cli.quiet import note, quiet_libraries
+from graphloss.cli.output import note, quiet_libraries
 from graphloss.data.files import Columns, documents_from, read_table
 from graphloss.data.writing import check_output, write_table
 from graphloss.errors import InputError

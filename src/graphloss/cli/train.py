@@ -1,12 +1,10 @@
 """graphloss train"""
 
 import errno
-import sys
-
-from rich.console import Console
 
 from graphloss.cli.arguments import Parser
-from graphloss.cli.quiet import quiet_libraries
+from graphloss.cli.output import note, quiet_libraries
+from graphloss.cli.terminal import Terminal
 from graphloss.run import SECTIONS, RunConfig, run_training
 from graphloss.systems.run_system import SYSTEMS, run_system
 from graphloss.training.checkpoints import NotSaved
@@ -27,11 +25,12 @@ def run(arguments: list[str]) -> int:
     config_flag, _ = _config_parser().parse_known_args(arguments)
     *configs, flags = parser.parse(arguments, config_flag.config)
     config = RunConfig(*configs)
-    console = Console(quiet=flags.quiet, highlight=False)
+    console = Terminal(quiet=flags.quiet)
     quiet_libraries()
     directory = config.directory
     if flags.resume and directory.metrics.exists():
-        console.print(f"{directory.path} is a finished run", markup=False, soft_wrap=True)
+        directory.checkpoints.remove()  # where it was killed before it could
+        console.print(f"{directory.path} is a finished run", soft_wrap=True)
         return 0
     if flags.system != "encoder":
         metrics = run_system(config, flags.system, overwrite=flags.overwrite, console=console)
@@ -87,17 +86,17 @@ def _stopped(error: BaseException, directory: RunDirectory, status: int) -> int:
     why = " ".join(str(error).split()) or "interrupted"
     kept = directory.checkpoints.all()
     rest = f"the last checkpoint is {kept[0]}, to go on from with --resume" if kept else "no checkpoint yet"
-    print(f"graphloss train: {why}; {rest}", file=sys.stderr)
+    note(f"graphloss train: {why}; {rest}")
     return status
 
 
-def _summarize(directory: RunDirectory, metrics: dict, console: Console, predictor: str = "head") -> None:
+def _summarize(directory: RunDirectory, metrics: dict, console: Terminal, predictor: str = "head") -> None:
     sets = {predictor: metrics, "with the graph": metrics.get("graph"), "floor": metrics.get("floor")}
     for split in (split for split in ("validation", "test") if split in metrics):
         for name, scores in sets.items():
             if scores is not None:
                 line = f"accuracy {scores[split]['accuracy']:.4f}, macro-F1 {scores[split]['macro_f1']:.4f}"
-                console.print(f"{split}, {name}: {line}, {scores[split]['n']} documents", markup=False)
+                console.print(f"{split}, {name}: {line}, {scores[split]['n']} documents")
     if "graph" in metrics and metrics["graph"]["weight"] == 0.0:
         console.print("the graph has weight 0 in predictions: on validation documents it did not help the head")
     for path, purpose in (
@@ -110,4 +109,4 @@ def _summarize(directory: RunDirectory, metrics: dict, console: Console, predict
         (directory.environment, "versions and hardware"),
     ):
         if path.exists():
-            console.print(f"  {path}  {purpose}", markup=False, soft_wrap=True)
+            console.print(f"  {path}  {purpose}", soft_wrap=True)

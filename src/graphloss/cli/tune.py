@@ -1,12 +1,10 @@
 """graphloss tune"""
 
 import json
-from functools import partial
-
-from rich.console import Console
 
 from graphloss.cli.arguments import Parser
-from graphloss.cli.quiet import quiet_libraries
+from graphloss.cli.output import quiet_libraries
+from graphloss.cli.terminal import Terminal
 from graphloss.errors import InputError
 from graphloss.experiments.space import Space, check_space, paper_space, read_space
 from graphloss.experiments.tune import Tuning
@@ -25,9 +23,9 @@ def run(arguments: list[str]) -> int:
     settings = config.to_dict()
     space = read_space(flags.search) if flags.search else _left_open(config, arguments)
     check_space(space, settings)
-    console = Console(quiet=flags.quiet, highlight=False)
+    console = Terminal(quiet=flags.quiet, soft_wrap=True)
     quiet_libraries()
-    say = partial(console.print, markup=False, soft_wrap=True)
+    say = console.print
     tuning = Tuning(folder, settings, space, flags.trials, flags.storage, config.training.seed, say)
     found = tuning.run()
     say(f"best: trial {found['trial']} of {found['trials']}, in {found['seconds']:.0f} s of all trials together")

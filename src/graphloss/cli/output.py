@@ -1,12 +1,20 @@
 """What is printed while work is done."""
 
 import os
+import re
 import sys
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and newline
+
+
+def shown(text: str, code: str = "\\x{:02x}") -> str:
+    """A text whose control characters, which a terminal would obey, are written out: its author may be a stranger."""
+    return CONTROL.sub(lambda found: code.format(ord(found[0])), text)
 
 
 def note(line: str) -> None:
     """A line for the user beside the output of a command."""
-    print(line, file=sys.stderr)
+    print(shown(line), file=sys.stderr)
 
 
 def quiet_libraries() -> None:
