@@ -203,7 +203,7 @@ def test_resume_without_a_checkpoint_starts_over_and_overwrite_replaces(
     train: Train, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = train("--resume", "--max_steps", "2")
-    assert "holds no checkpoint; starting over" in capsys.readouterr().out
+    assert "holds no checkpoint to go on from; starting over" in capsys.readouterr().out
     (run / "mine.txt").write_text("kept")
     train("--overwrite", "--max_steps", "1", "--quiet")
     assert len(lines(run / "history.jsonl")) < 4
