@@ -1,4 +1,6 @@
 import importlib.util
+import json
+import shutil
 import socket
 from pathlib import Path
 
@@ -72,6 +74,18 @@ def test_texts_are_cut_where_the_positions_end(encoders: dict[str, Path], name: 
     model = AutoModel.from_pretrained(encoders[name]).eval()
     with torch.inference_mode():
         model(input_ids=torch.full((1, most), 7), attention_mask=torch.ones(1, most, dtype=torch.long))
+
+
+def test_code_that_a_model_brings_along_is_not_run(encoders: dict[str, Path], tmp_path: Path) -> None:
+    folder, trace = tmp_path / "model", tmp_path / "trace"
+    shutil.copytree(encoders["bert"], folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModel": "own.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "own.py").write_text(f"open({str(trace)!r}, 'w')\n")
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load_encoder(str(folder))
+    assert not trace.exists()
 
 
 def test_names_are_looked_for_in_the_folder_of_the_variable(

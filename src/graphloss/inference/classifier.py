@@ -84,7 +84,7 @@ class TrainedClassifier:
         labels: Any = model.config.id2label
         return cls(
             model=model,
-            tokenizer=AutoTokenizer.from_pretrained(folder, local_files_only=True),
+            tokenizer=AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False),
             names=[labels[index] for index in range(len(labels))],
             pooling=pooling,
             max_length=read_max_length(folder),

@@ -15,6 +15,7 @@ from graphloss.models.pooling import pool
 
 HEADS = ("stock", "linear")
 HEAD_FILE = "head.safetensors"
+ON_DISK = {"local_files_only": True, "trust_remote_code": False}
 
 
 class LinearHeadClassifier(nn.Module):
@@ -89,6 +90,7 @@ def build_classifier(
             encoder.location,
             config=encoder.config,
             local_files_only=encoder.local,
+            trust_remote_code=False,
             ignore_mismatched_sizes=True,
             dtype=torch.float32,
             attn_implementation=attn_implementation,
@@ -125,8 +127,8 @@ def save_classifier(model: Classifier, folder: Path) -> None:
 def load_classifier(folder: Path, pooling: str) -> Classifier:
     """Load what `save_classifier` wrote, on the CPU, in evaluation mode."""
     if not (folder / HEAD_FILE).exists():
-        return AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True).eval()
+        return AutoModelForSequenceClassification.from_pretrained(folder, **ON_DISK).eval()
     names = json.loads((folder / "config.json").read_text())["id2label"]
-    model = LinearHeadClassifier(AutoModel.from_pretrained(folder, local_files_only=True), len(names), pooling)
+    model = LinearHeadClassifier(AutoModel.from_pretrained(folder, **ON_DISK), len(names), pooling)
     model.head.load_state_dict(load_file(folder / HEAD_FILE))
     return model.eval()

@@ -62,6 +62,8 @@ def load_encoder(name: str) -> Encoder:
         name: "minilm", a folder, or a name on the hub, looked for first in the folder that the variable
             GRAPHLOSS_ENCODERS names.
 
+    Code that a model brings along is never run.
+
     Raises:
         Unavailable: where it is not on this machine and the hub does not give it.
         InputError: where there is none, or the weights of the package for "minilm" are not the published ones.
@@ -69,8 +71,8 @@ def load_encoder(name: str) -> Encoder:
     location = _locate(name)
     local = Path(location).is_dir()
     try:
-        config = AutoConfig.from_pretrained(location, local_files_only=local)
-        tokenizer = AutoTokenizer.from_pretrained(location, local_files_only=local)
+        config = AutoConfig.from_pretrained(location, local_files_only=local, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(location, local_files_only=local, trust_remote_code=False)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         if local:
