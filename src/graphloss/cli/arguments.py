@@ -83,8 +83,10 @@ class Parser(HfArgumentParser):
         self._check_known(arguments)
         try:
             return self.parse_args_into_dataclasses(arguments, look_for_args_file=False)
-        except (ValueError, TypeError, ImportError, ArgumentTypeError) as error:
-            raise error if isinstance(error, InputError) else InputError(" ".join(str(error).split())) from None
+        except InputError:
+            raise
+        except Exception as error:  # transformers refuses its fields in any way
+            raise InputError(" ".join(str(error).split()) or type(error).__name__) from error
 
     def _check_known(self, arguments: list[str]) -> None:
         _, unknown = self.parse_known_args(arguments)

@@ -23,6 +23,20 @@ class RunConfig:
     graph: GraphConfig = field(default_factory=GraphConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
+    def __post_init__(self) -> None:
+        """Refuse what YAML can hold and a flag cannot.
+
+        Raises:
+            InputError: for a value that should be a text and is none.
+        """
+        for section in (self.data, self.model, self.gloss, self.metric, self.graph, self.training):
+            for name, kind in type(
+                section
+            ).__annotations__.items():  # our own: transformers turns some of its into lists
+                value = getattr(section, name)
+                if kind in (str, str | None) and not isinstance(value, str | None):
+                    raise InputError(f"{name} must be a text, got {value!r}")
+
     @classmethod
     def of(cls, settings: dict[str, Any]) -> "RunConfig":
         """From settings by the names of their flags, all else at its default.
@@ -34,7 +48,13 @@ class RunConfig:
         sections = []
         for kind in SECTIONS:
             names = {each.name for each in fields(kind) if each.init}
-            sections.append(kind(**{name: left.pop(name) for name in list(left) if name in names}))
+            given = {name: left.pop(name) for name in list(left) if name in names}
+            try:
+                sections.append(kind(**given))
+            except InputError:
+                raise
+            except Exception as error:  # transformers refuses its fields in any way
+                raise InputError(f"settings: {' '.join(str(error).split()) or type(error).__name__}") from error
         if left:
             raise InputError(f"settings: unknown {', '.join(map(repr, left))}; the names are those of the flags")
         return cls(*sections)

@@ -86,12 +86,11 @@ class _EncoderRun:
         self.config, self.data, self.say = self.space.config, self.space.data, self.space.say
 
     def _checkpoint(self) -> Path | None:
-        """What training goes on from; None, and an empty directory, where it has to start over."""
+        """What training goes on from; None where it has to start over."""
         directory = self.config.directory
         found = directory.checkpoints.whole(self.say)
         if found is None:
             self.say(f"{directory.path} holds no checkpoint to go on from; starting over")
-            directory.clear()
         return found
 
     @cached_property
@@ -118,7 +117,7 @@ class _EncoderRun:
         if self.config.model.lora_rank:
             add_adapters(model, self.config.model.lora_rank)
         trainer = self._trainer(model)
-        self.config.open(overwrite=overwrite)
+        self.config.open(overwrite=overwrite or (resume and checkpoint is None))
         self._train(trainer, checkpoint, callbacks)
         if self.config.model.lora_rank:
             merge_adapters(model)

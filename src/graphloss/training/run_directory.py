@@ -79,8 +79,18 @@ class RunDirectory:
         return self.path / "index"
 
     def saved_config(self) -> dict[str, Any]:
-        """The settings that the run was started with; empty where there are none."""
-        return yaml.safe_load(self.config.read_text(encoding="utf-8")) if self.config.exists() else {}
+        """The settings that the run was started with; empty where there are none.
+
+        Raises:
+            InputError: where they cannot be read.
+        """
+        try:
+            found = yaml.safe_load(self.config.read_text(encoding="utf-8")) if self.config.exists() else {}
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise InputError(f"{self.config} cannot be read ({type(error).__name__}); give --overwrite") from None
+        if not isinstance(found, dict):
+            raise InputError(f"{self.config} holds no settings; give --overwrite")
+        return found
 
     @property
     def checkpoints(self) -> Checkpoints:
