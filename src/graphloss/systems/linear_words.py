@@ -15,7 +15,7 @@ def tfidf_svm(data: LabelledSplits) -> dict[str, Float[np.ndarray, "n C"]]:
     """TF-IDF and a linear support vector machine, one class against the rest; see `_linear`."""
     from sklearn.svm import LinearSVC
 
-    return _linear(data, lambda strength: LinearSVC(C=strength))
+    return _linear(data, lambda strength: LinearSVC(C=strength, random_state=0, max_iter=10_000))
 
 
 def tfidf_logistic(data: LabelledSplits) -> dict[str, Float[np.ndarray, "n C"]]:
