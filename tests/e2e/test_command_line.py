@@ -225,7 +225,8 @@ def test_unlabelled_documents_single_classes_and_text_pairs(
     table = ["text,text_pair,label", *(row.replace(",", ",on the,") for row in rows)]
     table += ["the moon,a star,", "bread and soup,a spice,", "very strange,of a,oddity"]
     (data / "pairs.csv").write_text("\n".join(table) + "\n")
-    run = train("--train", str(data / "pairs.csv"), "--allow_unlabelled", "--max_steps", "3", "--logging_steps", "1")
+    flags = ["--allow_unlabelled", "--unlabelled_share", "0.25", "--max_steps", "3", "--logging_steps", "1"]
+    run = train("--train", str(data / "pairs.csv"), *flags)
     assert "one training document only for 'oddity'" in capsys.readouterr().out
     steps = [entry for entry in lines(run / "history.jsonl") if "loss" in entry]
     assert sum(entry["unlabelled"] for entry in steps) > 0

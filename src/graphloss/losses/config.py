@@ -55,8 +55,9 @@ class GLossConfig:
     )
     memory_age: int = option(100, "Steps after which they leave it.")
     unlabelled_share: float = option(
-        0.25,
-        "Share of a batch that is filled with unlabelled documents, where there are some; an epoch counts the others.",
+        0.0,
+        "Share of a batch that is filled with unlabelled documents, where there are some; an epoch counts the others. "
+        "At 0 they serve predictions with the graph alone: in batches they helped on some data and cost on other.",
     )
     unlabelled_ramp_up: float = option(0.3, "Share of the steps over which it grows from nothing.")
     class_mass: bool = option(

@@ -37,11 +37,12 @@ class DataConfig:
     label_column: str = option("label", "Column of the labels.")
     text_pair_column: str = option("text_pair", "Column of second texts, read where there is one.")
     allow_unlabelled: bool = option(
-        False, "Take training documents with an empty label as unlabelled nodes of the graph instead of refusing them."
+        False, "Take training documents with an empty label as unlabelled instead of refusing them."
     )
     unlabelled: str | None = option(
         None,
-        "File of further training documents whose labels, if any, are not read: nodes of batch graphs and index.",
+        "File of further training documents whose labels, if any, are not read: for the index and, with "
+        "--unlabelled_share, the batch graphs.",
     )
     strict: bool = option(
         False, "Refuse unlabelled documents that also stand in validation or test, instead of leaving them out."
