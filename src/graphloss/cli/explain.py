@@ -48,11 +48,11 @@ def _show(explanation: dict[str, Any], console: Terminal) -> None:
     console.print(f"   graph: {said}{'' if explanation['weight'] else '  (weight 0: not used in predictions)'}")
     if explanation["abstained"]:
         console.print("   abstains: little like it among the training documents")
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), expand=True)
     for heading in ("share", "by embedding", "by words"):
-        table.add_column(heading, justify="right")
-    table.add_column("label")
-    table.add_column("training document", overflow="ellipsis", no_wrap=True)
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("label", no_wrap=True)
+    table.add_column("training document", overflow="ellipsis", no_wrap=True, ratio=1)  # what room is left
     for each in explanation["neighbours"]:
         shares = (f"{each[name]:.2%}" for name in ("share", "embedding_share", "word_share"))
         table.add_row(*shares, each["label"] or f"({each['tells']}?)", _short(each["text"], 200))
