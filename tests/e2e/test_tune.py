@@ -78,6 +78,7 @@ def test_a_database_holds_the_study(flags: list[str], tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "study.log").exists()
 
 
+@pytest.mark.slow
 def test_a_width_that_is_given_is_not_searched(flags: list[str], tmp_path: Path) -> None:
     assert main([*flags, "--trials", "1", "--max_steps", "2", "--bandwidth", "sqrt"]) == 0
     summary = json.loads((tmp_path / "out" / "tuning.json").read_text())

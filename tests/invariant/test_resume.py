@@ -103,6 +103,7 @@ def test_from_within_an_epoch(flags: str, train: Train) -> None:
     assert_same(train("run", *flags.split(), "--resume"), whole)
 
 
+@pytest.mark.slow
 def test_patience_goes_on_and_what_had_ended_takes_no_further_step(
     train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +172,7 @@ def test_a_history_whose_last_line_was_cut_off(train: Train) -> None:
     assert_same(train("run", "--resume"), whole)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_cannot_be_written_leaves_those_before(
     train: Train, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
