@@ -151,6 +151,13 @@ def test_a_broken_checkpoint_is_passed_over(harm: str, train: Train, capsys: pyt
     assert_same(run, whole)
 
 
+@pytest.mark.slow
+def test_where_the_best_step_was_not_saved(train: Train) -> None:
+    flags = ["--eval_strategy", "steps", "--eval_steps", "1"]
+    whole = train("whole", *flags)
+    assert_same(train("run", *flags, stop=Breaks(7, vanish)) and train("run", *flags, "--resume"), whole)
+
+
 def test_broken_ones_are_named(train: Train, tmp_path: Path) -> None:
     run = train("run", stop=Breaks(11, vanish))
     checkpoints, said = Checkpoints(run), []

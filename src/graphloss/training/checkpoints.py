@@ -58,8 +58,8 @@ class Checkpoints:
 
     def _best(self, path: Path) -> Path | None:
         """The checkpoint of the best weights when another was written."""
-        step = json.loads((path / STATE).read_text()).get("best_global_step")
-        return self.folder / f"checkpoint-{step}" if step else None
+        best = json.loads((path / STATE).read_text()).get("best_model_checkpoint")
+        return self.folder / Path(best).name if best else None
 
     @contextmanager
     def writing(self, step: int) -> Iterator[Path]:

@@ -114,7 +114,7 @@ class RunDirectory:
 
     def clear(self) -> None:
         """Remove what a run wrote here, and nothing else."""
-        for path in (self.config, self.environment, self.history, self.metrics, self.predictions, self.tuning):
+        for path in (self.config, self.environment, self.history, self.metrics, self.predictions):
             path.unlink(missing_ok=True)
         for folder in (self.model, self.index):
             shutil.rmtree(folder, ignore_errors=True)

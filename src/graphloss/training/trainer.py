@@ -319,9 +319,11 @@ class GraphLossTrainer(Trainer):
             checkpoints.drop_old(self.args.save_total_limit, self.state.best_model_checkpoint)
 
     def _point_to_best(self) -> None:
-        """The checkpoint of the best weights by its step, wherever the run directory lies now."""
-        best = self.state.best_global_step
-        self.state.best_model_checkpoint = str(self.checkpoints.folder / f"checkpoint-{best}") if best else None
+        """The checkpoint of the best weights that were saved, wherever the run directory lies now."""
+        kept = self.state.best_model_checkpoint
+        name = Path(kept).name if kept else f"checkpoint-{self.state.best_global_step}"
+        path = self.checkpoints.folder / name
+        self.state.best_model_checkpoint = str(path) if kept or path.exists() else None
 
     def _init_training_state(self, *arguments: Any, **settings: Any) -> tuple[int, int]:
         begun = super()._init_training_state(*arguments, **settings)
