@@ -25,7 +25,8 @@ def run(arguments: list[str]) -> int:
     config_flag, _ = _config_parser().parse_known_args(arguments)
     *configs, flags = parser.parse(arguments, config_flag.config)
     config = RunConfig(*configs)
-    console = Terminal(quiet=flags.quiet)
+    first = config.training.process_index == 0  # of those that train together
+    console = Terminal(quiet=flags.quiet or not first)
     quiet_libraries()
     directory = config.directory
     if flags.resume and directory.metrics.exists():
@@ -39,16 +40,17 @@ def run(arguments: list[str]) -> int:
     try:
         metrics = run_training(config, overwrite=flags.overwrite, resume=flags.resume, console=console)
     except (NonFiniteLoss, OutOfMemory) as error:
-        return _stopped(error, directory, 2)
+        return _stopped(error, directory, 2, first)
     except KeyboardInterrupt as error:
-        return _stopped(error, directory, 3 if directory.checkpoints.all() else 1)
+        return _stopped(error, directory, 3 if directory.checkpoints.all() else 1, first)
     except NotSaved as error:
-        return _stopped(error, directory, 3 if directory.checkpoints.all() else 2)
+        return _stopped(error, directory, 3 if directory.checkpoints.all() else 2, first)
     except OSError as error:
         if error.errno not in FULL:
             raise
-        return _stopped(error, directory, 3 if directory.checkpoints.all() else 2)
-    _summarize(directory, metrics, console)
+        return _stopped(error, directory, 3 if directory.checkpoints.all() else 2, first)
+    if first:
+        _summarize(directory, metrics, console)
     return 0
 
 
@@ -81,12 +83,13 @@ def _config_parser() -> Parser:
     return parser
 
 
-def _stopped(error: BaseException, directory: RunDirectory, status: int) -> int:
-    """Say why a run ended before its time, and what is left of it; gives the exit status."""
+def _stopped(error: BaseException, directory: RunDirectory, status: int, first: bool) -> int:
+    """Say why a run ended before its time, and what is left of it, once for all processes; gives the exit status."""
     why = " ".join(str(error).split()) or "interrupted"
     kept = directory.checkpoints.all()
     rest = f"the last checkpoint is {kept[0]}, to go on from with --resume" if kept else "no checkpoint yet"
-    note(f"graphloss train: {why}; {rest}")
+    if first:
+        note(f"graphloss train: {why}; {rest}")
     return status
 
 

@@ -6,7 +6,7 @@ Done in NumPy on the CPU, an epoch at a time: a hundred thousand documents take 
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -117,6 +117,37 @@ class ClassAwareBatches(Sampler[list[int]]):
         rows = np.concatenate([labelled, unlabelled])[places.argsort(kind="stable")]
         ends = np.bincount(places, minlength=len(self)).cumsum()
         return [batch.tolist() for batch in np.split(rows, ends[:-1])]
+
+
+class SharedBatches(Sampler[list[int]]):
+    """What one of several processes takes of each batch: a stretch of it, all of nearly equal length.
+
+    Every document is in one stretch; where a batch has fewer documents than there are processes, some are empty.
+
+    Args:
+        batches: of all processes together, the same in each.
+        index: of the process, from 0.
+        count: of processes.
+    """
+
+    drop_last = False  # accelerate reads it, and batch_size
+
+    def __init__(self, batches: Sampler[list[int]], index: int, count: int) -> None:
+        self.batches, self.index, self.count = batches, index, count
+        self.batch_size = -(-batches.batch_size // count)  # type: ignore[attr-defined]
+
+    def __len__(self) -> int:
+        return len(self.batches)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.batches:
+            yield np.array_split(np.asarray(batch, dtype=np.int64), self.count)[self.index].tolist()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, from 0."""
+        holder: Any = self.batches if hasattr(self.batches, "set_epoch") else getattr(self.batches, "sampler", None)
+        if hasattr(holder, "set_epoch"):
+            holder.set_epoch(epoch)
 
 
 class _Chunk(NamedTuple):

@@ -19,6 +19,7 @@ from graphloss.graph.affinity import (
 from graphloss.graph.attention import SOLVERS, Problem, attention_labels
 from graphloss.graph.bandwidth import bandwidth_sqrt
 from graphloss.graph.harmonic import harmonic_labels
+from graphloss.graph.sharing import Ranks, Sources, infer_shared
 
 OBJECTIVES = ("nll", "released", "released-combined")
 
@@ -117,6 +118,7 @@ def infer(
     solver: str = "auto",
     tolerance: float | None = None,
     report: dict[str, Any] | None = None,
+    ranks: Ranks | None = None,
 ) -> Float[Tensor, "u C"]:
     """The harmonic solution of all nodes to infer; as `propagate`, but with its arguments trusted.
 
@@ -135,6 +137,7 @@ def infer(
         solver: see `propagate`.
         tolerance: see `propagate`.
         report: receives "bandwidth" and, in the backward pass, "saturated"; see `attention_labels`.
+        ranks: processes that share the rows of the transition "row", each given all embeddings and labels.
     """
     report = {} if report is None else report
     dtype = torch.float64 if embeddings.dtype == torch.float64 else torch.float32
@@ -147,7 +150,7 @@ def infer(
     shares = targets.mean(dim=0)
     shares[-1] = 0.0
     teleport = max(teleport, 4.0 * torch.finfo(dtype).eps)
-    if transition == "row":
+    if transition == "row" and ranks is None:
         order = torch.cat([inferred, labelled])
         problem = Problem(order, inferred.shape[0], targets, shares, teleport, points, normalize, solver, tolerance)
         return attention_labels(embeddings, bandwidth, problem, report)
@@ -155,6 +158,9 @@ def infer(
         width = bandwidth_sqrt(embeddings) if bandwidth is None else bandwidth
         report["bandwidth"] = width.detach() if isinstance(width, Tensor) else width
         nodes = unit_rows(embeddings, report.setdefault("saturated", {})) if normalize else at_least_float32(embeddings)
+        if ranks is not None and transition == "row":
+            sources = Sources(labelled, targets, shares, points, teleport)
+            return infer_shared(nodes, inferred, sources, width, solver=solver, ranks=ranks)
         rows = transition_rows(nodes, inferred, width, transition)
         among, reach = rows[:, inferred], rows[:, labelled] @ targets
         return harmonic_labels(among, reach, shares, teleport=teleport, stochastic_rows=transition != "column")

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from graphloss.graph.affinity import at_least_float32
+from graphloss.graph.sharing import Ranks
 from graphloss.losses.config import GLossConfig, MetricConfig
 from graphloss.losses.gloss import GLoss
 from graphloss.losses.metric import METRIC_LOSSES, MetricLoss
@@ -22,6 +24,7 @@ class CombinedLoss(nn.Module):
         standalone: leave cross-entropy out.
         class_weights: (C,) weights of the classes in cross-entropy and graph loss; None for equal ones.
         seed: of what the graph loss draws.
+        ranks: processes whose documents make up a batch together; None for one process.
 
     Attributes:
         weights: of the parts, by their name in the logs: "graph_loss" or "metric_loss", and "ce_loss".
@@ -41,14 +44,16 @@ class CombinedLoss(nn.Module):
         standalone: bool = False,
         class_weights: Tensor | None = None,
         seed: int = 0,
+        ranks: Ranks | None = None,
     ) -> None:
         super().__init__()
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.graph_loss: GLoss | None = None
         self.metric_loss: MetricLoss | None = None
+        self.ranks = ranks
         part, weight = "ce_loss", 1.0
         if name == "gloss":
-            self.graph_loss = gloss.build(num_labels, class_weights=class_weights, seed=seed)
+            self.graph_loss = gloss.build(num_labels, class_weights=class_weights, seed=seed, ranks=ranks)
             part, weight = "graph_loss", gloss.graph_weight
         elif name in METRIC_LOSSES:
             self.metric_loss = MetricLoss(name, temperature=metric.temperature, margin=metric.margin)
@@ -60,7 +65,7 @@ class CombinedLoss(nn.Module):
     def forward(
         self, logits: Tensor, embeddings: Tensor, labels: Tensor, *, step: int, epoch: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The sum and its parts.
+        """The sum and its parts, over the documents of all processes.
 
         Args:
             logits: (B, C) float.
@@ -70,6 +75,12 @@ class CombinedLoss(nn.Module):
             epoch: from 0; its memory, if any, is emptied when one begins, lest a document meets its own label.
         """
         parts: dict[str, Tensor] = {}
+        if self.ranks is not None:
+            counts = self.ranks.counts(labels)
+            logits, embeddings = (
+                self.ranks.gather_with_gradient(at_least_float32(rows), counts) for rows in (logits, embeddings)
+            )
+            labels = self.ranks.gather(labels, counts)
         if self.graph_loss is not None:
             if epoch != self.epoch:
                 self.epoch = epoch
@@ -81,6 +92,8 @@ class CombinedLoss(nn.Module):
         if "ce_loss" in self.weights:
             parts["ce_loss"] = self.cross_entropy(logits, labels)
         total = torch.stack([weight * parts[name].float() for name, weight in self.weights.items()]).sum()
+        if self.ranks is not None:  # engines wait for a gradient of each weight, that of a head without a loss included
+            total = total + 0.0 * logits.sum()
         return total, parts
 
     def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -101,8 +114,11 @@ class CombinedLoss(nn.Module):
         for name, weight in self.weights.items():
             gradients = torch.autograd.grad(parts[name], hidden_states, retain_graph=True, allow_unused=True)
             squares = [gradient.float().square().sum() for gradient in gradients if gradient is not None]
-            norms[name] = weight * torch.stack(squares).sum().sqrt() if squares else torch.zeros(())
+            norms[name] = weight * self._over_ranks(torch.stack(squares).sum()).sqrt() if squares else torch.zeros(())
         return norms["graph_loss"] / (norms["graph_loss"] + norms["ce_loss"])
+
+    def _over_ranks(self, value: Tensor) -> Tensor:
+        return value if self.ranks is None else self.ranks.total(value)
 
     def progress(self) -> dict[str, Any]:
         """What a checkpoint keeps."""

@@ -1,8 +1,7 @@
 """The settings of the losses."""
 
 from dataclasses import dataclass, fields
-
-from torch import Tensor
+from typing import Any
 
 from graphloss.errors import InputError
 from graphloss.graph.affinity import TRANSITIONS
@@ -83,11 +82,11 @@ class GLossConfig:
         except ValueError as error:
             raise InputError(str(error)) from None
 
-    def build(self, num_labels: int, *, class_weights: Tensor | None = None, seed: int = 0) -> GLoss:
-        """The loss that these settings describe."""
+    def build(self, num_labels: int, **more: Any) -> GLoss:
+        """The loss that these settings describe; `more` is what `GLoss` takes beside them."""
         own = {"graph_weight", "bandwidth_learning_rate", "unlabelled_share", "unlabelled_ramp_up"}  # of the trainer
         settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in own}
-        return GLoss(num_labels, **settings, class_weights=class_weights, seed=seed)
+        return GLoss(num_labels, **settings, **more)
 
 
 @dataclass

@@ -51,6 +51,7 @@ def diagnose(batch: Batch, *, transition: str, leaves_orphans: bool) -> dict[str
     return {
         "graph_loss": float(batch.loss),
         "bandwidth": float(width.log().mean().exp() if isinstance(width, Tensor) else width),
+        "graph_size": len(batch.classes),
         **counts,
         "unlabelled": int((batch.classes == -100).sum()),
         "memory": 0 if batch.memory is None else len(batch.memory[0]),

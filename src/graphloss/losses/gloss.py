@@ -21,6 +21,7 @@ from graphloss.graph.propagation import (
     propagation_loss,
     with_class_mass,
 )
+from graphloss.graph.sharing import Ranks
 from graphloss.losses.diagnostics import Batch, diagnose
 
 BANDWIDTHS = ("sqrt", "dicm", "loo", "local", "learned")
@@ -60,6 +61,8 @@ class GLoss(nn.Module):
             default keeps float32 exact where two masked documents are near-duplicates.
         solver: "auto", "direct" or "matrix-free"; see `graphloss.graph.propagate`.
         seed: with the step, the source of the masks.
+        ranks: processes that share the rows of the graph, each of which is given the same embeddings and labels: those
+            of all, gathered; None for one process.
 
     Attributes:
         step: the number of training batches seen, counted in training mode. The mask is a function of (seed, step); a
@@ -106,6 +109,7 @@ class GLoss(nn.Module):
         teleport: float = 1e-4,
         solver: str = "auto",
         seed: int = 0,
+        ranks: Ranks | None = None,
     ) -> None:
         super().__init__()
         self.num_labels = num_labels
@@ -121,6 +125,7 @@ class GLoss(nn.Module):
         self.teleport = teleport
         self.solver = solver
         self.seed = seed
+        self.ranks = ranks
         self._check_settings(class_weights)
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.log_bandwidth = nn.Parameter(torch.tensor(math.log(FIRST_WIDTH))) if bandwidth == "learned" else None
@@ -189,6 +194,7 @@ class GLoss(nn.Module):
 
         - graph_loss;
         - bandwidth: sigma; the geometric mean of the local ones; NaN where nothing was to infer;
+        - graph_size: documents of the batch, of all processes together;
         - labelled, masked, unlabelled: numbers of documents, with "folds" of one of them on average;
         - evaluated, orphans: of the masked ones, those that enter the mean and those without a labelled member of their
           class, which with "nll" do not; of a distribution, the most likely class counts;
@@ -309,6 +315,7 @@ class GLoss(nn.Module):
                 memory=memory,
                 solver=self.solver,
                 report=report,
+                ranks=self.ranks,
             )
             if self.class_mass and nodes is not masked:
                 solution = with_class_mass(solution, self._class_shares(labels[labelled]).to(solution))
@@ -327,7 +334,8 @@ class GLoss(nn.Module):
         if isinstance(self.bandwidth, float):
             return self.bandwidth
         if self.log_bandwidth is not None:
-            return self.log_bandwidth.clamp(-WIDEST, WIDEST).exp()
+            log_width = self.log_bandwidth if self.ranks is None else self.ranks.with_mean_gradient(self.log_bandwidth)
+            return log_width.clamp(-WIDEST, WIDEST).exp()
         if self.bandwidth == "local":
             return local_widths(embeddings)
         if self.bandwidth == "sqrt":

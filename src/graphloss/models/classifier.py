@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from graphloss.errors import InputError, Unavailable
@@ -61,6 +61,7 @@ def build_classifier(
     head: str = "stock",
     pooling: str = "mean",
     attn_implementation: str | None = None,
+    dropout: float | None = None,
 ) -> Classifier:
     """Load an encoder's weights and put a new classification head on them.
 
@@ -70,6 +71,7 @@ def build_classifier(
         head: "stock", the architecture's own, or "linear", one layer on the pooled embedding.
         pooling: of the linear head.
         attn_implementation: of transformers; None for its default.
+        dropout: everywhere in the classifier; None for what the encoder was made with.
 
     Raises:
         Unavailable: where the hub does not give its weights.
@@ -84,7 +86,8 @@ def build_classifier(
         "label2id": {n: i for i, n in enumerate(names)},
     }
     loader = AutoModel if head == "linear" else AutoModelForSequenceClassification
-    encoder.config.update({"problem_type": "single_label_classification"} | labels)
+    dropouts = {} if dropout is None else dict.fromkeys(_dropouts(encoder.config), dropout)
+    encoder.config.update({"problem_type": "single_label_classification"} | labels | dropouts)
     try:
         model = loader.from_pretrained(
             encoder.location,
@@ -101,6 +104,11 @@ def build_classifier(
             raise Unavailable("weights", message) from None
         raise InputError(message) from None
     return LinearHeadClassifier(model, len(names), pooling) if head == "linear" else model
+
+
+def _dropouts(config: PreTrainedConfig) -> list[str]:
+    """The names under which architectures keep probabilities of dropout."""
+    return [name for name in config.to_dict() if "dropout" in name or name.endswith("_pdrop")]
 
 
 def divide_logits(model: Classifier, temperature: float) -> None:

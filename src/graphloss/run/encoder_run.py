@@ -22,6 +22,7 @@ from graphloss.run.finish import Finish, Trained
 from graphloss.run.workspace import Workspace
 from graphloss.training.callbacks import History, Report
 from graphloss.training.checkpoints import was_last
+from graphloss.training.distributed import leave, wait_for_all
 from graphloss.training.interrupt import StopOnSignal
 from graphloss.training.meter import Meter
 from graphloss.training.trainer import GraphLossTrainer
@@ -52,26 +53,32 @@ def run_training(
         What metrics.json holds: scores of "validation" and, if there are test documents, "test", of the head, which
         was calibrated by "temperature"; under "graph", those with the document graph; under "floor", those of a linear
         head on the encoder as it was; "smallest_class", its number of training documents; "seconds" that the run took,
-        all processes together, and "peak_memory" in bytes.
+        all processes together, and "peak_memory" in bytes. Of several processes that train together the first one
+        finishes the run, alone; the others return nothing.
 
     Raises:
         InputError: for wrong input, before anything is written.
     """
-    console = console or Console(quiet=True)
+    first = config.training.process_index == 0
+    console = console if console is not None and first else Console(quiet=True)
     config.directory.check(overwrite=overwrite, resume=resume)
     if resume:
         _keep_decisions(config)
+    wait_for_all()  # before the first one writes
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     data = LabelledSplits.of(splits or read_documents_of(config, say), say)
     run = _EncoderRun(Workspace(config, data, console))
     if config.training.setup != "integrated":
         config.model.head = "linear"
-    if config.training.setup == "frozen":
-        trained = run.frozen
+    frozen = config.training.setup == "frozen"
+    tuned = None if frozen else run.fine_tune(overwrite=overwrite, resume=resume, callbacks=callbacks)
+    leave()
+    if not first:
+        return {}
+    trained = run.frozen if tuned is None else run.after_training(tuned)
+    if frozen:
         config.open(overwrite=overwrite)
-    else:
-        trained = run.fine_tune(overwrite=overwrite, resume=resume, callbacks=callbacks)
-    floor = run.frozen if config.graph.floor and config.training.setup != "frozen" else None
+    floor = run.frozen if config.graph.floor and not frozen else None
     return Finish(run.space, run.meter).write(trained, floor)
 
 
@@ -105,8 +112,8 @@ class _EncoderRun:
         _set_head(model, head)
         return Trained(model, train._replace(logits=head.logits(train.embeddings)), head.left_out)
 
-    def fine_tune(self, *, overwrite: bool, resume: bool, callbacks: Sequence[TrainerCallback] = ()) -> Trained:
-        """Train the encoder and its head."""
+    def fine_tune(self, *, overwrite: bool, resume: bool, callbacks: Sequence[TrainerCallback] = ()) -> Classifier:
+        """Train the encoder and its head, which is left as it was in the standalone set-up."""
         checkpoint = self._checkpoint() if resume and not overwrite else None
         self._check_validation()
         start = self.frozen.model if self.config.model.head_start == "frozen" and checkpoint is None else None
@@ -117,11 +124,17 @@ class _EncoderRun:
         if self.config.model.lora_rank:
             add_adapters(model, self.config.model.lora_rank)
         trainer = self._trainer(model)
-        self.config.open(overwrite=overwrite or (resume and checkpoint is None))
+        if trainer.is_world_process_zero():
+            self.config.open(overwrite=overwrite or (resume and checkpoint is None))
+        wait_for_all()  # for the directory
         self._train(trainer, checkpoint, callbacks)
         if self.config.model.lora_rank:
             merge_adapters(model)
         trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # scores are those of the saved model
+        return model
+
+    def after_training(self, model: Classifier) -> Trained:
+        """What the end of the run needs of a model that was trained; standalone, with a head that is fitted now."""
         if self.config.training.setup == "standalone":
             return self._probe(model)
         return Trained(model, self.space.training_answer(model) if self.config.graph.index else None)
@@ -129,7 +142,8 @@ class _EncoderRun:
     def _train(self, trainer: GraphLossTrainer, checkpoint: Path | None, callbacks: Sequence[TrainerCallback]) -> None:
         history, report = History(self.config.directory.history), Report(self.space.console)
         signals = StopOnSignal()
-        for callback in (history, report, signals, *callbacks):
+        told = (history, report, *callbacks) if trainer.is_world_process_zero() else ()
+        for callback in (signals, *told):
             trainer.add_callback(callback)
         try:
             if checkpoint is not None and was_last(checkpoint):

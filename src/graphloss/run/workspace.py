@@ -15,6 +15,7 @@ from graphloss.models.encoder import Encoder, fitting_length, load_encoder
 from graphloss.models.forward import Answers, answer
 from graphloss.run.config import RunConfig
 from graphloss.run.documents import LabelledSplits
+from graphloss.training.distributed import in_shares
 
 
 @dataclass(eq=False)
@@ -56,9 +57,13 @@ class Workspace:
 
     def build(self, head: str) -> Classifier:
         """The encoder with a new head, "stock" or "linear"."""
-        attention = self.config.model.attn_implementation
         return build_classifier(
-            self.encoder, self.data.names, head=head, pooling=self.pooling, attn_implementation=attention
+            self.encoder,
+            self.data.names,
+            head=head,
+            pooling=self.pooling,
+            attn_implementation=self.config.model.attn_implementation,
+            dropout=self.config.model.dropout,
         )
 
     def tokens(self, split: str) -> Dataset:
@@ -80,12 +85,17 @@ class Workspace:
 
     def answer(self, model: Classifier, split: str) -> Answers:
         """What a classifier says of the documents of a split."""
+        return self._answer(model, self.tokens(split))
+
+    def _answer(self, model: Classifier, tokens: Dataset) -> Answers:
         most = self.config.training.per_device_eval_batch_size
-        return answer(model, self.tokens(split), self.encoder.tokenizer, pooling=self.pooling, most=most)
+        return answer(model, tokens, self.encoder.tokenizer, pooling=self.pooling, most=most)
 
     def training_answer(self, model: Classifier) -> Answers:
-        """Of the training documents, in the precision of the run: neither scores nor predictions are made from them."""
+        """Of the training documents, in the precision of the run: neither scores nor predictions are made from them.
+
+        Processes that train together share them."""
         types: dict[str, Any] = {"bf16": torch.bfloat16, "fp16": torch.float16}
         training = self.config.training
         with torch.autocast(training.device.type, types.get(training.precision), enabled=training.precision in types):
-            return self.answer(model, "train")
+            return in_shares(self.tokens("train"), lambda own: self._answer(model, own))

@@ -113,6 +113,9 @@ class ModelConfig:
         "Attention of transformers: sdpa (its default), eager, or on CUDA flash_attention_2, with which no padding "
         "is computed at all.",
     )
+    dropout: float | None = option(
+        None, "Dropout of the encoder and the head while they are trained; as the encoder was made where not given."
+    )
     lora_rank: int = option(
         0, "Train low-rank adapters of this rank in every linear layer of the encoder; 0 for all weights."
     )
@@ -120,6 +123,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.head_start == "frozen" and self.head != "linear":
             raise InputError(f"head_start frozen needs --head linear, got --head {self.head}")
+        if self.dropout is not None and not 0.0 <= self.dropout < 1.0:
+            raise InputError(f"dropout must lie in [0, 1), got {self.dropout}")
 
 
 @dataclass

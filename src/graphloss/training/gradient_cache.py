@@ -36,6 +36,7 @@ def pass_in_parts(
     inputs: dict[str, Tensor],
     budget: Budget,
     micro_batch_size: int,
+    last_pass: Callable[[dict[str, Tensor]], Passed] | None = None,
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Run a batch in parts and put the results together again.
 
@@ -44,6 +45,8 @@ def pass_in_parts(
         inputs: (B, T) tensors, with an attention_mask; padding on either side.
         budget: of the device.
         micro_batch_size: documents whose activations are held at once; B or more for all.
+        last_pass: in place of `one_pass` for the last part, which is always held: engines that keep several processes
+            together want to be called once a step, and not from within a backward pass.
 
     Returns:
         Logits (B, C) and embeddings (B, d), and the hidden states of the parts that are held and not computed again.
@@ -53,7 +56,7 @@ def pass_in_parts(
     logits, embeddings, hidden_states = [], [], []
     for number, tensors in enumerate(cut(inputs, parts)):
         if number >= first_held:
-            passed = one_pass(tensors)
+            passed = (last_pass or one_pass)(tensors) if number == len(parts) - 1 else one_pass(tensors)
             hidden_states.append(passed.hidden_states)
         else:
             passed = checkpoint(lambda part: one_pass(part)[:2], tensors, use_reentrant=False)

@@ -6,6 +6,8 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from graphloss.training.distributed import holds_anywhere
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -16,12 +18,16 @@ class Interrupted(KeyboardInterrupt):
 class StopOnSignal(TrainerCallback):
     """Heeds the first signal after the step that is under way, and a second one at once.
 
+    Of several processes all stop where one received it.
+
     Attributes:
         received: the signal, if there was one.
+        stopping: whether there was one in any process.
     """
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self.stopping = False
         self._before: dict[signal.Signals, Any] = {}
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -29,12 +35,13 @@ class StopOnSignal(TrainerCallback):
             self._before = {each: signal.signal(each, self._receive) for each in SIGNALS}
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if self.received is not None:
-            control.should_save = True
+        if holds_anywhere(self.received is not None):
+            self.stopping = control.should_save = True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if self.received is not None:
-            raise Interrupted(f"stopped by {self.received.name} after step {state.global_step}")
+        if self.stopping:
+            signal_name = "a signal to another process" if self.received is None else self.received.name
+            raise Interrupted(f"stopped by {signal_name} after step {state.global_step}")
 
     def restore(self) -> None:
         """Let signals do what they did before."""

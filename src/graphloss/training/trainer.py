@@ -24,9 +24,6 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import enable_tf32, is_torch_tf32_available
 
-from graphloss.data.batching import ClassAwareBatches
-from graphloss.data.unlabelled import MixedBatches
-from graphloss.errors import InputError
 from graphloss.evaluation.metrics import classification_metrics, softmax
 from graphloss.evaluation.silhouette import macro_silhouette
 from graphloss.graph.bandwidth import bandwidth_sqrt
@@ -41,10 +38,11 @@ from graphloss.models.parts import budget_of
 from graphloss.models.pooling import HiddenStates, encoder_of, pool
 from graphloss.training.checkpoints import STATE, Checkpoints
 from graphloss.training.config import TrainingConfig
-from graphloss.training.distributed import agreed
+from graphloss.training.distributed import ProcessGroup, agreed, in_shares
 from graphloss.training.failures import check_finite, check_weights, is_out_of_memory, out_of_memory
 from graphloss.training.gradient_cache import Passed, pass_in_parts
 from graphloss.training.hardware import fitting_micro_batch
+from graphloss.training.loading import batches_of, load_batches
 from graphloss.training.schedule import drop_after
 
 GRAPH_LOSS_STATE = "graph_loss.pt"
@@ -66,8 +64,8 @@ class GraphLossTrainer(Trainer):
         others: as in `transformers.Trainer`. The training data set holds input_ids, attention_mask and labels, -100
             for documents without a label.
 
-    The graph spans a batch of one device; accumulating gradients does not make it larger, while
-    `per_device_train_batch_size` does, in the memory of `micro_batch_size`. The memory of the graph loss, if any, is
+    The graph spans the batches of all devices; accumulating gradients does not make it larger, while more devices and
+    `per_device_train_batch_size` do, in the memory of `micro_batch_size`. The memory of the graph loss, if any, is
     emptied when an epoch begins, lest a document meets its own label. Checkpoints hold the state of the graph loss.
     What `precision` and `micro_batch_size` leave to the machine is decided once and written into `args`.
 
@@ -101,6 +99,7 @@ class GraphLossTrainer(Trainer):
         self.classifier = model
         self.tokenizer = processing_class
         self.budget = budget_of(args.device)
+        self.ranks = ProcessGroup.of_this_run()
         others.setdefault("data_collator", DataCollatorWithPadding(processing_class))
         if args.setup != "standalone":  # there the head learns nothing before the encoder is done
             others.setdefault("compute_metrics", _metrics)
@@ -116,6 +115,7 @@ class GraphLossTrainer(Trainer):
             standalone=args.setup == "standalone",
             class_weights=self._class_weights(),
             seed=args.seed,
+            ranks=self.ranks,
         ).to(args.device)
         if args.torch_compile:
             self._compile(encoder_of(model))
@@ -147,6 +147,7 @@ class GraphLossTrainer(Trainer):
         logits, embeddings, hidden_states = self._forward(
             model, {name: value for name, value in inputs.items() if name != "labels"}
         )
+        logits, embeddings = logits[: len(labels)], embeddings[: len(labels)]  # a stand-in has no label
         if not model.training:
             loss = self.combined_loss.cross_entropy(logits, labels)
         else:
@@ -232,44 +233,19 @@ class GraphLossTrainer(Trainer):
         """Logits and embeddings of tokenized documents, in the precision of the run and without gradient."""
         with self.accelerator.autocast():
             most = self.args.per_device_eval_batch_size
-            return answer(self.classifier, tokens, self.tokenizer, pooling=self.pooling, most=most)
+            return in_shares(
+                tokens, lambda own: answer(self.classifier, own, self.tokenizer, pooling=self.pooling, most=most)
+            )
 
     def get_train_dataloader(self) -> DataLoader:
-        """As in `transformers.Trainer`; with class-aware batches where they are asked for, and with batches that are
-        filled up with unlabelled documents where there are some."""
-        batches = self._batches()
+        """As in `transformers.Trainer`; with class-aware batches where they are asked for, with batches that are filled
+        up with unlabelled documents where there are some, and with batches that several processes share."""
+        tokens = self._remove_unused_columns(self.train_dataset, description="training")
+        batch_size = self._train_batch_size * self.args.world_size
+        batches = batches_of(tokens, self.args, self.gloss, batch_size, self.ranks)
         if batches is None:
             return super().get_train_dataloader()
-        if self.args.world_size > 1:  # accelerate would leave out batches that are smaller than others
-            raise InputError(
-                "--documents_per_class and unlabelled documents work in one process; leave them out, or use one device"
-            )
-        tokens = self._remove_unused_columns(self.train_dataset, description="training")
-        loader = DataLoader(
-            tokens,
-            batch_sampler=batches,
-            collate_fn=self.data_collator,
-            num_workers=self.args.dataloader_num_workers,
-            pin_memory=self.args.dataloader_pin_memory,
-        )
-        return self.accelerator.prepare(loader)
-
-    def _batches(self) -> ClassAwareBatches | MixedBatches | None:
-        """What makes the batches; None for transformers' own."""
-        tokens: Any = self.train_dataset
-        seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
-        if self.args.documents_per_class:
-            size = self.args.documents_per_class
-            return ClassAwareBatches(
-                list(tokens["labels"]), self._train_batch_size, documents_per_class=size, seed=seed
-            )
-        if not {"labels"} <= set(tokens.column_names) or min(tokens["labels"]) >= 0:
-            return None
-        share = self.gloss.unlabelled_share if self.args.loss == "gloss" else 0.0
-        mixed = MixedBatches(list(tokens["labels"]), self._train_batch_size, share=share, seed=seed)
-        steps = self.args.max_steps if self.args.max_steps > 0 else len(mixed) * self.args.num_train_epochs
-        mixed.ramp_up = round(self.gloss.unlabelled_ramp_up * steps)
-        return mixed
+        return load_batches(tokens, batches, self.args, self.data_collator, self.ranks)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """As in `transformers.Trainer`; says what to set where memory is not enough."""
@@ -349,10 +325,11 @@ class GraphLossTrainer(Trainer):
     def _forward(self, model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Logits (B, C), embeddings (B, d), and the last hidden states of the documents that are held in memory."""
         return pass_in_parts(
-            lambda tensors: self._pass(model, tensors),
+            lambda tensors: self._pass(self.classifier, tensors),
             inputs,
             self.budget,
             int(self.args.micro_batch_size),
+            lambda tensors: self._pass(model, tensors),
         )
 
     def _pass(self, model: nn.Module, tensors: dict[str, Tensor]) -> Passed:
