@@ -5,7 +5,7 @@ brings all rows among the nodes to infer together, and every process solves the 
 leaves them where they are, and brings one column a class together at each step.
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -18,6 +18,7 @@ from graphloss.graph.attention import MAX_DIRECT
 from graphloss.graph.harmonic import Factors, factor, iterate, rounding_share
 
 
+@runtime_checkable
 class Ranks(Protocol):
     """The processes of a run, each of which holds the same embeddings and labels.
 

@@ -131,6 +131,15 @@ class _EncoderRun:
         if self.config.model.lora_rank:
             merge_adapters(model)
         trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # scores are those of the saved model
+        return self._whole(trainer) if trainer.is_fsdp_enabled else model
+
+    def _whole(self, trainer: GraphLossTrainer) -> Classifier:
+        """The trained model in one piece, where each process holds a part of the weights."""
+        weights = trainer.accelerator.get_state_dict(trainer.model)
+        model = self.space.build(self.config.model.head)
+        if trainer.is_world_process_zero():
+            model.load_state_dict(weights)
+        nn.Module.to(model, self.config.training.device)
         return model
 
     def after_training(self, model: Classifier) -> Trained:
@@ -191,6 +200,8 @@ class _EncoderRun:
             processing_class=self.space.encoder.tokenizer,
         )
         trainer.remove_callback(PrinterCallback)
+        if trainer.is_fsdp_enabled and self.config.model.lora_rank:
+            raise InputError("--lora_rank does not go together with FSDP; leave one of them out")
         return trainer
 
 

@@ -46,8 +46,7 @@ class ProcessGroup:
 
     def counts(self, rows: Tensor) -> list[int]:
         """How many rows each process has."""
-        own = torch.tensor([len(rows)], device=rows.device)
-        return self.gather(own, [1] * self.count).tolist()
+        return self.gather(torch.tensor([len(rows)], device=self.device), [1] * self.count).tolist()
 
     def gather(self, rows: Tensor, counts: list[int]) -> Tensor:
         """The rows of all processes in their order, without gradient.
@@ -72,6 +71,10 @@ class ProcessGroup:
         values = values.detach().clone()
         distributed.all_reduce(values)
         return values
+
+    def largest(self, own: int) -> int:
+        """The largest of the numbers that the processes have."""
+        return int(self.gather(torch.tensor([own], device=self.device), [1] * self.count).max())
 
     def with_mean_gradient(self, parameter: Tensor) -> Tensor:
         """A value that is the same in all processes; the gradient it gets is their mean, as for weights."""

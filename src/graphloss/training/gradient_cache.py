@@ -37,6 +37,7 @@ def pass_in_parts(
     budget: Budget,
     micro_batch_size: int,
     last_pass: Callable[[dict[str, Tensor]], Passed] | None = None,
+    count: int | None = None,
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Run a batch in parts and put the results together again.
 
@@ -47,11 +48,14 @@ def pass_in_parts(
         micro_batch_size: documents whose activations are held at once; B or more for all.
         last_pass: in place of `one_pass` for the last part, which is always held: engines that keep several processes
             together want to be called once a step, and not from within a backward pass.
+        count: of the parts, at most B; by default as many as the budget asks for. Processes that share the weights take
+            the same number.
 
     Returns:
         Logits (B, C) and embeddings (B, d), and the hidden states of the parts that are held and not computed again.
     """
-    parts = parts_by_length(inputs["attention_mask"].sum(dim=1), budget, micro_batch_size)
+    lengths = inputs["attention_mask"].sum(dim=1)
+    parts = parts_by_length(lengths, budget, micro_batch_size) if count is None else _equal_parts(lengths, count)
     first_held = _first_held([len(rows) for rows in parts], micro_batch_size)
     logits, embeddings, hidden_states = [], [], []
     for number, tensors in enumerate(cut(inputs, parts)):
@@ -64,6 +68,10 @@ def pass_in_parts(
         embeddings.append(passed[1])
     back = torch.cat(parts).argsort().to(logits[0].device)
     return torch.cat(logits)[back], torch.cat(embeddings)[back], hidden_states
+
+
+def _equal_parts(lengths: Tensor, count: int) -> list[Tensor]:
+    return list(lengths.cpu().argsort(descending=True).tensor_split(count))
 
 
 def _first_held(sizes: list[int], micro_batch_size: int) -> int:

@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -233,9 +234,9 @@ class GraphLossTrainer(Trainer):
         """Logits and embeddings of tokenized documents, in the precision of the run and without gradient."""
         with self.accelerator.autocast():
             most = self.args.per_device_eval_batch_size
-            return in_shares(
-                tokens, lambda own: answer(self.classifier, own, self.tokenizer, pooling=self.pooling, most=most)
-            )
+            ask = partial(answer, self.classifier, tokenizer=self.tokenizer, pooling=self.pooling, most=most)
+            # where weights are collected for each pass, all processes take the same passes
+            return ask(tokens) if self.is_fsdp_enabled else in_shares(tokens, ask)
 
     def get_train_dataloader(self) -> DataLoader:
         """As in `transformers.Trainer`; with class-aware batches where they are asked for, with batches that are filled
@@ -312,8 +313,9 @@ class GraphLossTrainer(Trainer):
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
-        progress = {"loss": self.combined_loss.progress(), "since_log": self._losses}
-        torch.save(progress, Path(output_dir) / GRAPH_LOSS_STATE)
+        if self.args.should_save:
+            progress = {"loss": self.combined_loss.progress(), "since_log": self._losses}
+            torch.save(progress, Path(output_dir) / GRAPH_LOSS_STATE)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
@@ -324,12 +326,17 @@ class GraphLossTrainer(Trainer):
 
     def _forward(self, model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Logits (B, C), embeddings (B, d), and the last hidden states of the documents that are held in memory."""
+        count, micro = None, int(self.args.micro_batch_size)
+        if self.ranks is not None and self.is_fsdp_enabled:  # each pass collects weights: all take the same number
+            micro = max(micro, 2)  # at 1, the process with the fewest documents could not
+            count = -(-self.ranks.largest(len(inputs["input_ids"])) // micro)
         return pass_in_parts(
             lambda tensors: self._pass(self.classifier, tensors),
             inputs,
             self.budget,
-            int(self.args.micro_batch_size),
+            micro,
             lambda tensors: self._pass(model, tensors),
+            count,
         )
 
     def _pass(self, model: nn.Module, tensors: dict[str, Tensor]) -> Passed:

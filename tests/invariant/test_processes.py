@@ -1,0 +1,97 @@
+"""Two processes of half a batch trace the losses of one process of the whole, and end in its weights."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.conftest import sentences
+from tests.e2e.in_a_process import start, start_together
+
+BATCH, STEPS, DOCUMENTS = 16, 50, 33  # the last batch of an epoch is one document
+USUAL = (
+    f"train --use_cpu --quiet --max_steps {STEPS} --logging_steps 1 --learning_rate 1e-3 --dropout 0 --no_floor "
+    "--precision float32 --eval_strategy steps --eval_steps 25 --cache_dir none"
+).split()
+CASES = {
+    "gloss": ["--loss", "gloss"],
+    "memory": ["--loss", "gloss", "--memory_size", "24", "--masking", "folds"],
+    "matrix-free": ["--loss", "gloss", "--solver", "matrix-free", "--micro_batch_size", "2"],
+    "learned width": ["--loss", "gloss", "--bandwidth", "learned", "--pooling", "mean"],
+    "released": ["--loss", "gloss", "--transition", "released", "--objective", "released-combined"],
+    "standalone": ["--loss", "gloss", "--setup", "standalone", "--bandwidth", "local"],
+    "class-aware": ["--loss", "gloss", "--documents_per_class", "4"],
+    "linear head": ["--loss", "gloss", "--head", "linear", "--head_start", "frozen"],
+    "ce": ["--loss", "ce", "--class_weights", "balanced"],
+    "scl": ["--loss", "scl"],
+    "triplet": ["--loss", "triplet"],
+    "cosine": ["--loss", "cosine", "--setup", "standalone"],
+}
+FAST = ("memory", "matrix-free")
+FSDP = {
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_TRANSFORMER_CLS_TO_WRAP": "BertLayer",
+    "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
+    "FSDP_RESHARD_AFTER_FORWARD": "true",
+    "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",
+}
+
+
+@pytest.fixture
+def few_documents(tmp_path: Path) -> Path:
+    folder = tmp_path / "few"
+    folder.mkdir()
+    for split, size, seed in (("train", DOCUMENTS, 1), ("validation", 24, 2), ("test", 24, 3)):
+        rows = ["text,label", *map(",".join, zip(*sentences(size, seed), strict=True))]
+        (folder / f"{split}.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize("case", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in CASES])
+def test_two_processes_are_one(case: str, encoders: dict[str, Path], few_documents: Path, tmp_path: Path) -> None:
+    given = [*USUAL, "--encoder", str(encoders["bert"]), "--data", str(few_documents), *CASES[case]]
+    assert_two_are_one(given, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("micro_batch_size", ["1", "auto"])
+def test_two_processes_that_share_weights_are_one(
+    micro_batch_size: str, encoders: dict[str, Path], few_documents: Path, tmp_path: Path
+) -> None:
+    given = [*USUAL, "--encoder", str(encoders["bert"]), "--data", str(few_documents)]
+    assert_two_are_one([*given, "--micro_batch_size", micro_batch_size], tmp_path, **FSDP)
+
+
+def assert_two_are_one(given: list[str], tmp_path: Path, **environment: str) -> None:
+    """Losses of every step and the last weights, of one process and of two with these variables."""
+    folders = {count: tmp_path / f"of-{count}" for count in (1, 2)}
+    processes = [
+        start([*given, *_own(folders[1], BATCH)], tmp_path / "log.one"),
+        *start_together([*given, *_own(folders[2], BATCH // 2)], tmp_path / "log", 2, **environment),
+    ]
+    for process in processes:
+        process.join(180)
+    logs = "\n".join(path.read_text() for path in sorted(tmp_path.glob("log.*")))
+    assert [process.exitcode for process in processes] == [0, 0, 0], logs
+
+    one, two = (_history(folders[count]) for count in (1, 2))
+    assert len(one) == len(two) == STEPS
+    for mine, other in zip(two, one, strict=True):
+        for name in mine.keys() & {"loss", "ce_loss", "graph_loss", "metric_loss", "bandwidth", "graph_size"}:
+            assert mine[name] == pytest.approx(other[name], rel=2e-4, abs=2e-4), (name, mine["step"])
+    one, two = (load_file(folders[count] / "model" / "model.safetensors") for count in (1, 2))
+    for name, weight in one.items():
+        torch.testing.assert_close(two[name], weight, rtol=2e-3, atol=2e-3)
+
+
+def _own(folder: Path, batch_size: int) -> list[str]:
+    return ["--output_dir", str(folder), "--per_device_train_batch_size", str(batch_size)]
+
+
+def _history(folder: Path) -> list[dict]:
+    entries = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    return [entry for entry in entries if "loss" in entry]
