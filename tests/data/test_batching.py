@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from graphloss.data.batching import ClassAwareBatches
+from graphloss.data.batching import ClassAwareBatches, SharedBatches
 
 SKEWED_SIZES = [2840, 1400, 230, 210, 180, 150, 110, 95, 85, 80, 60, 50, 45, 40, 36, 33, 30, 28, 26, 24]
 SKEWED_SIZES += [20, 18, 16, 14, 12, 10, 8, 6, 5, 4, 4, 4, 3, 3, 3, 3, *[2] * 6, *[1] * 10]
@@ -314,3 +314,19 @@ def test_what_is_guaranteed_of_any_labels(
     if sum(sizes) >= 2 * len(batches):
         one_class = sum(len(classes_in(labels, batch)) < 2 for batch in batches)
         assert one_class == max(len(batches) - sum(sizes) + max(sizes, default=0), 0)
+
+
+@pytest.mark.parametrize("documents", [1, 15, 33, 64])
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_processes_share_every_batch(documents: int, count: int) -> None:
+    labels = [number % 3 for number in range(documents)]
+    whole = ClassAwareBatches(labels, 16, documents_per_class=4, seed=1)
+    shares = [
+        SharedBatches(ClassAwareBatches(labels, 16, documents_per_class=4, seed=1), rank, count)
+        for rank in range(count)
+    ]
+    for each in (whole, *shares):
+        each.set_epoch(3)
+    for batch, *parts in zip(whole, *shares, strict=True):
+        assert [row for part in parts for row in part] == batch
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1

@@ -35,8 +35,8 @@ def start_together(arguments: list[str], log: Path, count: int, **environment: s
         arguments: of `graphloss`.
         log: where their output goes.
         count: of processes.
-        environment: further variables, such as those of `accelerate launch`. As accelerate keeps FSDP for accelerators, it
-            is told that the CPU is one where they ask for FSDP.
+        environment: further variables, such as those of `accelerate launch`. As accelerate keeps FSDP for accelerators,
+            it is told that the CPU is one where they ask for FSDP.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -1,6 +1,9 @@
 """Two processes of half a batch trace the losses of one process of the whole, and end in its weights."""
 
 import json
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -95,3 +98,29 @@ def _own(folder: Path, batch_size: int) -> list[str]:
 def _history(folder: Path) -> list[dict]:
     entries = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     return [entry for entry in entries if "loss" in entry]
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_stops_both_and_nothing_is_lost(
+    encoders: dict[str, Path], few_documents: Path, tmp_path: Path
+) -> None:
+    usual = [*USUAL, "--encoder", str(encoders["bert"]), "--data", str(few_documents), "--dropout", "0.1"]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for process in start_together([*usual, *_own(whole, BATCH // 2)], tmp_path / "log.whole", 2):
+        process.join(180)
+    stopped = start_together([*usual, *_own(cut, BATCH // 2)], tmp_path / "log.cut", 2)
+    while not (cut / "history.jsonl").exists() or len(_history(cut)) < 5:
+        time.sleep(0.01)
+        assert all(process.exitcode is None for process in stopped)
+    assert stopped[1].pid is not None
+    os.kill(stopped[1].pid, signal.SIGTERM)
+    for process in stopped:
+        process.join(180)
+    assert [process.exitcode for process in stopped] == [3, 3]
+    assert len(_history(cut)) < STEPS
+    for process in start_together([*usual, *_own(cut, BATCH // 2), "--resume"], tmp_path / "log.resumed", 2):
+        process.join(180)
+        assert process.exitcode == 0
+    assert [entry["loss"] for entry in _history(cut)] == [entry["loss"] for entry in _history(whole)]
+    weights = [load_file(folder / "model" / "model.safetensors") for folder in (whole, cut)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

@@ -15,6 +15,7 @@ from graphloss.graph.harmonic import factor
 GRID = 12
 NARROWEST, WIDEST = 0.04, 0.8  # of the widths tried, in median distances
 SAMPLED = 100_000
+FEW = 64  # documents: their similarities with thousands stay in the caches while every width is tried
 BLOCK = 1_024  # documents: the weights of a block with another stay in the caches
 UNDERFLOWN = 1e-25  # sum of weights below which digits are lost
 
@@ -45,6 +46,28 @@ def walk_rows(similarities: Float[Tensor, "n N"], bandwidth: float) -> Float[Ten
     highest = similarities.amax(dim=1, keepdim=True).clamp_min_(-1.0)  # -inf where there is nobody to be asked
     weights = similarities.sub(highest).mul_(bandwidth**-2).exp_()
     return weights.div_(weights.sum(dim=1, keepdim=True).clamp_min_(torch.finfo(weights.dtype).tiny))
+
+
+def shares_by_width(
+    similarities: Float[Tensor, "n N"], widths: list[float], targets: Float[Tensor, "N C"]
+) -> list[Float[Tensor, "n C"]]:
+    """`class_shares` of `walk_rows` for each of several widths, without forming these rows.
+
+    Args:
+        similarities: (n, N) cosines; -inf for documents that are not to be asked.
+        widths: sigma > 0 of each answer.
+        targets: (N, C) label rows.
+    """
+    counted = torch.nn.functional.pad(targets, (0, 1), value=1.0)  # what weights sum to is one column more
+    received = similarities.new_empty(len(widths), len(similarities), counted.shape[1])
+    for start in range(0, len(similarities), FEW):
+        part = similarities[start : start + FEW]
+        relative = part - part.amax(dim=1, keepdim=True).clamp_min(-1.0)  # -inf where there is nobody to be asked
+        weights = torch.empty_like(relative)
+        for number, width in enumerate(widths):
+            torch.mul(relative, width**-2, out=weights).exp_()
+            torch.mm(weights, counted, out=received[number, start : start + FEW])
+    return list(received[..., :-1] / received[..., -1:].clamp_min(torch.finfo(received.dtype).tiny))
 
 
 def kernel_mass(similarities: Float[Tensor, "n N"], bandwidth: float) -> Float[Tensor, " n"]:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from graphloss.graph.induction import class_shares, walk_rows, width_grid
+from graphloss.graph.induction import shares_by_width, walk_rows, width_grid
 from graphloss.inference.index import Index, Similarities, Views
 from graphloss.inference.mixture import LEAST, SHARES, mixed_shares
 
@@ -92,10 +92,14 @@ def votes(similarities: Similarities, width: float, targets: Float[Tensor, "N C"
         width: of the kernel.
         targets: (N, C) label rows of the index.
     """
-    rows = walk_rows(similarities.values, width)
-    if similarities.documents is None:
-        return class_shares(rows, targets)
-    return (rows[:, None] @ targets[similarities.documents])[:, 0]
+    return _votes(similarities, [width], targets)[0]
+
+
+def _votes(similarities: Similarities, widths: list[float], targets: Tensor) -> list[Float[Tensor, "n C"]]:
+    values, documents = similarities
+    if documents is None:
+        return shares_by_width(values, widths, targets)
+    return [(walk_rows(values, width)[:, None] @ targets[documents])[:, 0] for width in widths]
 
 
 def votes_by_width(
@@ -120,10 +124,7 @@ def votes_by_width(
         own = None if themselves is None else themselves[tile]
         found = ((index.by_embedding(part), widths), (index.by_words(part), word_widths))
         parts.append(
-            [
-                torch.stack([votes(without(similarities, own), width, index.targets) for width in grid])
-                for similarities, grid in found
-            ]
+            [torch.stack(_votes(without(similarities, own), grid, index.targets)) for similarities, grid in found]
         )
     embeddings, words = (torch.cat(columns, dim=1) for columns in zip(*parts, strict=True))
     return embeddings, words

@@ -77,26 +77,23 @@ def lda_left_out(embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"], nu
     others = (sizes - targets).clamp_min(0.0)
     priors = torch.log((others + 0.5) / (others + 0.5).sum(dim=1, keepdim=True))
     growth = (sizes / (sizes - 1.0).clamp_min(1.0))[labels]
+    squares, squared_spread, products = rotated.square(), spread.square(), rotated * spread
     fits = []
     for shrinkage in SHRINKAGES:
-        scale = ((1.0 - shrinkage) * values.clamp_min(0.0) + shrinkage * values.mean().clamp_min(1e-12)).rsqrt()
-        whitened, whitened_means, residual = rotated * scale, centres * scale, spread * scale
-        distances = _squared_distances(whitened, whitened_means)
-        length = residual.square().sum(dim=1)
+        scale = ((1.0 - shrinkage) * values.clamp_min(0.0) + shrinkage * values.mean().clamp_min(1e-12)).reciprocal()
+        scaled_means = (centres * scale).mT
+        lengths = (squares @ scale)[:, None] + centres.square() @ scale
+        distances = (lengths - 2.0 * rotated @ scaled_means).clamp_min(0.0)
+        length = squared_spread @ scale
         removed = growth * (1.0 - shrinkage) / len(points)
         gain = (removed / (1.0 - removed * length).clamp_min(1e-6))[:, None]
-        along = (whitened * residual).sum(dim=1, keepdim=True) - residual @ whitened_means.mT
+        along = (products @ scale)[:, None] - spread @ scaled_means
         distances = distances + gain * along.square()
         distances[number, labels] = growth.square() * (length + gain[:, 0] * length.square())
         distances[(others < 0.5)] = torch.inf
         distances = distances - distances.amin(dim=1, keepdim=True)
         fits += [torch.log_softmax(priors - 0.5 * sharpness * distances, dim=1) for sharpness in LDA_SHARPNESS]
     return _likeliest(fits, labels)
-
-
-def _squared_distances(points: Tensor, centres: Tensor) -> Float[Tensor, "n C"]:
-    lengths = points.square().sum(dim=1, keepdim=True) + centres.square().sum(dim=1)
-    return (lengths - 2.0 * points @ centres.mT).clamp_min(0.0)
 
 
 def _likeliest(fits: list[Tensor], labels: Tensor) -> Float[Tensor, "n C"]:

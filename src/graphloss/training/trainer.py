@@ -294,6 +294,7 @@ class GraphLossTrainer(Trainer):
                 self.state.save_to_json(str(folder / f"checkpoint-{step}" / STATE))
         if first:
             checkpoints.drop_old(self.args.save_total_limit, self.state.best_model_checkpoint)
+        self.accelerator.wait_for_everyone()  # it is in its place
 
     def _point_to_best(self) -> None:
         """The checkpoint of the best weights that were saved, wherever the run directory lies now."""
