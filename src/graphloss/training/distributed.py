@@ -46,7 +46,7 @@ class ProcessGroup:
 
     def counts(self, rows: Tensor) -> list[int]:
         """How many rows each process has."""
-        return self.gather(torch.tensor([len(rows)], device=self.device), [1] * self.count).tolist()
+        return self.gather(torch.tensor([len(rows)], device=rows.device), [1] * self.count).tolist()
 
     def gather(self, rows: Tensor, counts: list[int]) -> Tensor:
         """The rows of all processes in their order, without gradient.
