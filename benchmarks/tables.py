@@ -215,6 +215,22 @@ def epoch_rows(found: dict[str, Any]) -> list[str]:
     return [*lines, "", f"Documents: {found['texts']}."]
 
 
+def processes_rows(found: dict[str, Any]) -> list[str]:
+    two = found["two"]
+    lines = [
+        f"Two processes of 64 documents of {found['texts']}, one core each: a step takes {milliseconds(two['step'])} "
+        f"ms, of which gathering, the graph and the way back take {milliseconds(two['graph'])} ms.",
+        "",
+        "| processes of 64 documents | solver | computed by each, ms | received and sent by each, MB | transfers, ms |",
+        "|---" * 5 + "|",
+    ]
+    for count, row in found["many"].items():
+        for solver, cost in row.items():
+            figures = f"{1e3 * cost['compute']:,.0f} | {cost['moved'] / 1e6:,.0f} | {1e3 * cost['transfers']:.1f}"
+            lines.append(f"| {count} | {solver} | {figures} |")
+    return lines
+
+
 def profile_table() -> str:
     found = measured("step")
     if found is None:
@@ -254,6 +270,7 @@ TABLES = {
     "unlabelled_tuned": partial(performance, "unlabelled_tuned", unlabelled_rows),
     "audit": partial(performance, "audit", audit_rows),
     "predict": partial(performance, "predict", predict_rows),
+    "processes": partial(performance, "processes", processes_rows),
     **{
         name + device: partial(performance, name + device, rows)
         for name, rows in (("recipe", recipe_rows), ("step", step_rows), ("batch", batch_rows), ("epoch", epoch_rows))
@@ -274,8 +291,8 @@ def filled(text: str) -> str:
 
 def main() -> int:
     stale = []
-    for name in ("README.md", "docs/results.md", "docs/performance.md", "docs/log.md", "docs/paper.md"):
-        path = ROOT / name
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        name = path.relative_to(ROOT).as_posix()
         text = path.read_text()
         if filled(text) != text:
             stale.append(name)
