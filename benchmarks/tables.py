@@ -113,8 +113,10 @@ def performance(name: str, rows: Callable[[dict[str, Any]], list[str]]) -> str:
 def hardware(environment: dict[str, Any]) -> str:
     device = environment["device"] if environment["device"] != "cpu" else environment["processor"]
     versions = environment["versions"]
+    threads = "" if environment["threads"] == environment["cores"] else f", {environment['threads']} of them at work"
     return (
-        f"{device}, {environment['cores']} cores; torch {versions['torch']}, transformers {versions['transformers']}."
+        f"{device}, {environment['cores']} cores{threads}; "
+        f"torch {versions['torch']}, transformers {versions['transformers']}."
     )
 
 
