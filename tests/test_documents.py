@@ -10,6 +10,10 @@ import torch
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+LAUNCHERS = (  # torchrun, accelerate and sbatch
+    "--nproc_per_node --nnodes --node_rank --master_addr --master_port --rdzv_backend --rdzv_id --rdzv_endpoint "
+    "--num_processes --config_file --nodes --ntasks --gpus --cpus --time --signal --requeue --open"
+)
 
 
 def test_the_tables_are_those_of_the_results() -> None:
@@ -53,7 +57,7 @@ def test_the_tests_that_the_mathematics_is_linked_to_exist() -> None:
 def test_flags_in_the_documents_exist(capsys: pytest.CaptureFixture[str]) -> None:
     from graphloss.cli.main import VERBS, main
 
-    known = {"--check", "--help", "--version"}
+    known = {"--check", "--help", "--version", *LAUNCHERS.split()}
     for path in (ROOT / "benchmarks").glob("*.py"):
         known |= set(re.findall(r'add_argument\("(--\w+)"', path.read_text()))
     for verb in VERBS:

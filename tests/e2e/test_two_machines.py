@@ -15,7 +15,7 @@ NAMESPACES, ADDRESSES, LINKS = ("graphloss-a", "graphloss-b"), ("10.77.31.1", "1
 USUAL = (
     "train --use_cpu --quiet --max_steps 12 --logging_steps 1 --dropout 0 --precision float32 --no_floor "
     "--eval_strategy no --save_strategy no --cache_dir none"
-).split()
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -44,7 +44,7 @@ def machines() -> Iterator[None]:
 
 
 def test_two_machines_are_one(machines: None, encoders: dict[str, Path], data: Path, tmp_path: Path) -> None:
-    given = [*USUAL, "--encoder", str(encoders["bert"]), "--data", str(data)]
+    given = [*USUAL.split(), "--encoder", str(encoders["bert"]), "--data", str(data)]
     graphloss = [sys.executable, "-m", "graphloss", *given]
     alone = [*graphloss, "--output_dir", str(tmp_path / "one"), "--per_device_train_batch_size", "16"]
     subprocess.run(alone, check=True)
