@@ -13,6 +13,7 @@ VERBS = {
     "audit": "rank labelled texts by how strongly their neighbours contradict the label",
     "tune": "search settings by validation score, with any number of workers",
     "bench": "carry out a plan of many runs, in any number of processes, and go on where it broke off",
+    "report": "write a page of a run, or of several beside each other, to open in a browser",
     "demo": "see a frozen encoder, cross-entropy and G-Loss side by side, in minutes, with no download",
 }
 USAGE = """usage: graphloss VERB [options]

@@ -25,6 +25,7 @@ from graphloss.training.checkpoints import was_last
 from graphloss.training.distributed import leave, wait_for_all
 from graphloss.training.interrupt import StopOnSignal
 from graphloss.training.meter import Meter
+from graphloss.training.record import Recorder
 from graphloss.training.trainer import GraphLossTrainer
 
 DECISIONS = ("precision", "micro_batch_size")  # what the machine decides where the user does not
@@ -154,6 +155,8 @@ class _EncoderRun:
         told = (history, report, *callbacks) if trainer.is_world_process_zero() else ()
         for callback in (signals, *told):
             trainer.add_callback(callback)
+        if self.config.graph.record:
+            trainer.add_callback(Recorder(trainer, self.config.directory.record))
         try:
             if checkpoint is not None and was_last(checkpoint):
                 trainer.restore(checkpoint)

@@ -12,12 +12,13 @@ from graphloss.evaluation.calibration import fit_temperature
 from graphloss.evaluation.metrics import softmax
 from graphloss.evaluation.silhouette import macro_silhouette
 from graphloss.inference.document_graph import DocumentGraph, fit_graph
-from graphloss.inference.index import Index
+from graphloss.inference.index import Index, Views
 from graphloss.inference.index_files import fingerprint
 from graphloss.inference.votes import smoothed
 from graphloss.models.classifier import Classifier, divide_logits, save_classifier
 from graphloss.models.forward import Answers
 from graphloss.models.sentence_encoder import write_modules
+from graphloss.run.record import Embeddings, write_record
 from graphloss.run.results import Probabilities, scores, write_predictions
 from graphloss.run.workspace import Workspace
 from graphloss.training.meter import Meter
@@ -68,15 +69,21 @@ class Finish:
         heads = _probabilities(answers)
         metrics: dict[str, Any] = scores(data, heads, self._silhouettes(answers)) | {"temperature": temperature}
         mixed: Probabilities = {}
+        graph, views = None, {}
         if trained.train is not None and space.config.graph.index:
             left_out = None if trained.left_out is None else trained.left_out / temperature
             graph = self._fit_graph(_divided(trained.train, temperature), left_out, answers["validation"])
             graph.save(directory.index, fingerprint(directory.model))
-            mixed = {split: self._with_graph(graph, split, each) for split, each in answers.items()}
+            views = {split: self._views(graph, split, each) for split, each in answers.items()}
+            mixed = {split: _mixed(graph, views[split], each) for split, each in answers.items()}
             metrics["graph"] = scores(data, mixed) | {"weight": graph.mixture.weight}
+        before: dict[str, Answers] = {}
         if floor is not None:
-            answers, _ = self._calibrated(floor.model)
-            metrics["floor"] = scores(data, _probabilities(answers), self._silhouettes(answers))
+            before, _ = self._calibrated(floor.model)
+            metrics["floor"] = scores(data, _probabilities(before), self._silhouettes(before))
+        if space.config.graph.record:
+            untouched = {} if floor is None else _embeddings(floor, before)
+            write_record(directory.record, _embeddings(trained, answers), untouched, graph, views)
         write_predictions(directory.predictions, data, heads, mixed)
         metrics |= {"smallest_class": data.smallest_class} | self.meter.read(space.config.training.device.type)
         write_json(directory.metrics, metrics)
@@ -131,10 +138,19 @@ class Finish:
             coverage=config.graph.coverage,
         )
 
-    def _with_graph(self, graph: DocumentGraph, split: str, answers: Answers) -> np.ndarray:
-        """(n, C) probabilities by head and graph."""
-        views = graph.index.views(self.space.data.documents(split), answers.embeddings)
-        return graph.mixture.mix(answers.logits, graph.propagate(views).probabilities).numpy()
+    def _views(self, graph: DocumentGraph, split: str, answers: Answers) -> Views:
+        return graph.index.views(self.space.data.documents(split), answers.embeddings)
+
+
+def _mixed(graph: DocumentGraph, views: Views, answers: Answers) -> np.ndarray:
+    """(n, C) probabilities by head and graph."""
+    return graph.mixture.mix(answers.logits, graph.propagate(views).probabilities).numpy()
+
+
+def _embeddings(trained: Trained, answers: dict[str, Answers]) -> Embeddings:
+    """Of the documents by split, those of the training documents where they are known."""
+    train = {} if trained.train is None else {"train": trained.train.embeddings}
+    return train | {split: each.embeddings for split, each in answers.items()}
 
 
 def _divided(answers: Answers, temperature: float) -> Answers:

@@ -139,6 +139,9 @@ class GraphConfig:
     coverage: float = option(
         0.9, "Share of the validation documents that predict --graph is to answer; it abstains from the rest."
     )
+    record: bool = option(
+        True, "Keep what graphloss report draws: where documents lie, before, while and after training."
+    )
     floor: bool = option(
         True, "Also fit a linear head on the encoder as it was, the floor that a fine-tuned run is shown beside."
     )

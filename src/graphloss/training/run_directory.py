@@ -78,6 +78,11 @@ class RunDirectory:
         """The training documents and their graph, for predictions that ask them."""
         return self.path / "index"
 
+    @property
+    def record(self) -> Path:
+        """What the report draws: embeddings of the same documents at each evaluation, and where all documents lie."""
+        return self.path / "record"
+
     def saved_config(self) -> dict[str, Any]:
         """The settings that the run was started with; empty where there are none.
 
@@ -116,7 +121,7 @@ class RunDirectory:
         """Remove what a run wrote here, and nothing else."""
         for path in (self.config, self.environment, self.history, self.metrics, self.predictions):
             path.unlink(missing_ok=True)
-        for folder in (self.model, self.index):
+        for folder in (self.model, self.index, self.record):
             shutil.rmtree(folder, ignore_errors=True)
         self.checkpoints.remove()
 
