@@ -114,7 +114,7 @@ function ticks(low, high) {
 function chart(title, series, { x = "step", unit = 1, diagonal = false } = {}) {
   const [W, H, left, right, top, bottom] = [460, 270, 46, 96, 10, 34];
   const points = series.flatMap((each) => each.points);
-  const panel = el("figure", { class: "panel", style: null }, el("h3", { text: title }));
+  const panel = el("figure", { class: "panel" }, el("h3", { text: title }));
   if (!points.length) return panel;
   let [x0, x1] = [Math.min(...points.map((p) => p[0])), Math.max(...points.map((p) => p[0]))];
   let [y0, y1] = [Math.min(...points.map((p) => p[1])), Math.max(...points.map((p) => p[1]))];
@@ -182,7 +182,7 @@ function confusion(run, who) {
   const head = el("tr", {}, el("th", { scope: "col", text: "true ↓  predicted →" }), ...run.names.map((name) => el("th", { scope: "col", title: shown(name), text: name.length > 6 ? name.slice(0, 5) + "…" : name })));
   const rows = counts.map((row, label) => el("tr", {}, el("th", { scope: "row", class: "text", text: run.names[label] }), ...row.map((count, given) => {
     const share = totals[label] ? count / totals[label] : 0;
-    const cell = el("td", { text: count || "", title: shown(`${run.names[label]} taken for ${run.names[given]}: ${count} of ${totals[label]}`) });
+    const cell = el("td", { text: count || "·", title: shown(`${run.names[label]} taken for ${run.names[given]}: ${count} of ${totals[label]}`) });
     if (count) {
       cell.style.background = `rgba(${colour("--heat")}, ${Math.min(0.12 + 0.75 * share, 0.85)})`;
       if (share > 0.45) cell.style.color = colour("--ground");
