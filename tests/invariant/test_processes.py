@@ -33,7 +33,6 @@ CASES = {
     "triplet": ["--loss", "triplet"],
     "cosine": ["--loss", "cosine", "--setup", "standalone"],
 }
-FAST = ("memory", "matrix-free")
 FSDP = {
     "ACCELERATE_USE_FSDP": "true",
     "FSDP_VERSION": "2",
@@ -55,7 +54,8 @@ def few_documents(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("case", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in CASES])
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
 def test_two_processes_are_one(case: str, encoders: dict[str, Path], few_documents: Path, tmp_path: Path) -> None:
     given = [*USUAL, "--encoder", str(encoders["bert"]), "--data", str(few_documents), *CASES[case]]
     assert_two_are_one(given, tmp_path)

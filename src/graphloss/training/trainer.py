@@ -39,7 +39,7 @@ from graphloss.models.parts import budget_of
 from graphloss.models.pooling import HiddenStates, encoder_of, pool
 from graphloss.training.checkpoints import STATE, Checkpoints
 from graphloss.training.config import TrainingConfig
-from graphloss.training.distributed import ProcessGroup, agreed, in_shares
+from graphloss.training.distributed import ProcessGroup, agreed, in_shares, wait_for_all
 from graphloss.training.failures import check_finite, check_weights, is_out_of_memory, out_of_memory
 from graphloss.training.gradient_cache import Passed, pass_in_parts
 from graphloss.training.hardware import fitting_micro_batch
@@ -282,19 +282,19 @@ class GraphLossTrainer(Trainer):
         checkpoints, step = self.checkpoints, self.state.global_step
         first = self.args.should_save
         with checkpoints.writing(step) if first else nullcontext(checkpoints.unfinished) as folder:
-            self.accelerator.wait_for_everyone()  # for the folder
+            wait_for_all()  # for the folder
             self._writing = folder
             try:
                 super()._save_checkpoint(model, trial)
             finally:
                 self._writing = None
             self._point_to_best()
-            self.accelerator.wait_for_everyone()  # all have written
+            wait_for_all()  # all have written
             if first:
                 self.state.save_to_json(str(folder / f"checkpoint-{step}" / STATE))
         if first:
             checkpoints.drop_old(self.args.save_total_limit, self.state.best_model_checkpoint)
-        self.accelerator.wait_for_everyone()  # it is in its place
+        wait_for_all()  # it is in its place
 
     def _point_to_best(self) -> None:
         """The checkpoint of the best weights that were saved, wherever the run directory lies now."""
