@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 TORCH := $(shell grep '^torch==' constraints.txt)
 
-.PHONY: demo test test-all lint benchmarks clean
+.PHONY: demo test test-all lint docs benchmarks clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/graphloss demo --overwrite
@@ -14,7 +14,7 @@ test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 test-all: $(VENV)/.installed-dev lint
-	$(PIP) --editable ".[browser]"
+	$(PIP) --editable ".[browser,docs]"
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/.installed-dev
@@ -22,6 +22,10 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+docs: $(VENV)/.installed-dev
+	$(PIP) --editable ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 benchmarks: $(VENV)/.installed-dev
 	$(PIP) --editable ".[benchmarks]"

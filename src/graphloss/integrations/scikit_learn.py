@@ -25,6 +25,7 @@ from graphloss.inference.classifier import TrainedClassifier
 from graphloss.inference.explain import explain
 from graphloss.inference.index import Index
 from graphloss.run import RunConfig, run_training
+from graphloss.training.run_directory import RunDirectory
 
 CLASSES = "classes.json"
 
@@ -143,15 +144,19 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
     @classmethod
     def load(cls, folder: str | Path) -> "TextClassifier":
-        """Read what `save` wrote.
+        """Read what `save` wrote, or the run directory of a finished `graphloss train`.
 
         Raises:
             InputError: where there is none.
         """
-        file = Path(folder) / CLASSES
-        if not file.is_file():
-            raise InputError(f"{folder} holds no saved TextClassifier")
-        content = json.loads(file.read_text())
+        file, run = Path(folder) / CLASSES, RunDirectory(Path(folder))
+        if file.is_file():
+            content = json.loads(file.read_text())
+        elif run.metrics.exists() and run.model.is_dir():
+            names = json.loads((run.model / "config.json").read_text())["id2label"]
+            content = {"parameters": {}, "classes": [names[str(number)] for number in range(len(names))]}
+        else:
+            raise InputError(f"{folder} holds neither a saved TextClassifier nor a finished run")
         loaded = cls(**content["parameters"])
         loaded.classes_ = np.asarray(content["classes"])
         copy = Path(tempfile.mkdtemp(prefix="graphloss-"))
