@@ -1,6 +1,9 @@
 """What the machine decides, and what is said where it lacks what was asked for."""
 
+import gc
 import json
+import weakref
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -237,3 +240,12 @@ def test_evaluation_keeps_embeddings_and_measures_them(encoders: dict[str, Path]
         logits = trainer.model.eval()(**batch).logits
     torch.testing.assert_close(torch.from_numpy(output.predictions), logits, rtol=1e-4, atol=1e-5)
     assert metrics["eval_loss"] == pytest.approx(float(nn.functional.cross_entropy(logits, labels)), rel=1e-5)
+
+
+def test_counting_what_a_pass_keeps_keeps_nothing() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.Softmax(dim=1))
+    weights = weakref.ref(model[0].weight)
+    assert saved_bytes(partial(model, torch.randn(4, 8)), model) > 0
+    del model
+    gc.collect()
+    assert weights() is None
