@@ -49,6 +49,8 @@ def write_record(
     with (folder / "documents.partial").open("wb") as content:
         np.savez_compressed(content, **kept)
     (folder / "documents.partial").replace(folder / "documents.npz")
+    for left in folder.glob("*.partial"):  # by a process that was killed
+        left.unlink()
 
 
 def _unit(embeddings: Embeddings) -> Embeddings:
