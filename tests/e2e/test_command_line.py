@@ -19,6 +19,7 @@ from graphloss.run import encoder_run
 
 Train = Callable[..., Path]
 FILES = {"config.yaml", "environment.json", "history.jsonl", "index", "metrics.json", "model", "predictions.parquet"}
+FILES |= {"record"}
 
 
 @pytest.fixture
@@ -252,7 +253,7 @@ def test_each_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(SystemExit) as stopped:
         main([verb, "--help"])
     assert stopped.value.code == 0
-    place = "PLAN.yaml " if verb == "bench" else ""
+    place = {"bench": "PLAN.yaml ", "report": "RUN "}.get(verb, "")
     assert capsys.readouterr().out.startswith(f"usage: graphloss {verb} {place}[options]")
 
 

@@ -23,6 +23,6 @@ def _parser() -> Parser:
         description="Write a page of a run, or of several beside the first: one HTML file that works offline.",
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="Run directories of graphloss train.")
-    parser.add_argument("--output", default="report.html", help="The HTML file. [report.html]")
+    parser.add_argument("--output", default="report.html", help="The HTML file.")
     parser.add_argument("--quiet", action="store_true", help="Print nothing but errors.")
     return parser

@@ -108,6 +108,7 @@ def _summarize(directory: RunDirectory, metrics: dict, console: Terminal, predic
         (directory.metrics, "scores"),
         (directory.predictions, "predictions for the validation and test documents"),
         (directory.history, "losses and scores by step"),
+        (directory.record, "what graphloss report draws"),
         (directory.config, "settings, to repeat the run with train --config"),
         (directory.environment, "versions and hardware"),
     ):

@@ -25,9 +25,14 @@ class Answers(NamedTuple):
     embeddings: Float[Tensor, "n d"]
 
 
-@torch.inference_mode()
 def answer(
-    model: nn.Module, tokens: Dataset, tokenizer: PreTrainedTokenizerBase, *, pooling: str, most: int | None = None
+    model: nn.Module,
+    tokens: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    pooling: str,
+    most: int | None = None,
+    shared_weights: bool = False,
 ) -> Answers:
     """Run documents through a classifier in parts of like length; rows come back in their order.
 
@@ -37,12 +42,20 @@ def answer(
         tokenizer: of the encoder, for padding.
         pooling: "first", "mean" or "last".
         most: documents in a part; None for as many as the device likes.
+        shared_weights: each process holds a part of the weights, and training uses what they are collected into, too.
 
     Where autocast is on it is heeded.
 
     Raises:
         ValueError: for no documents.
     """
+    with torch.no_grad() if shared_weights else torch.inference_mode():
+        return _answer(model, tokens, tokenizer, pooling, most)
+
+
+def _answer(
+    model: nn.Module, tokens: Dataset, tokenizer: PreTrainedTokenizerBase, pooling: str, most: int | None
+) -> Answers:
     model.eval()
     device = next(model.parameters()).device
     logits, embeddings = None, None

@@ -27,13 +27,15 @@ class RunConfig:
         """Refuse what YAML can hold and a flag cannot.
 
         Raises:
-            InputError: for a value that should be a text and is none.
+            InputError: for a value that should be a text and is none, and for several where one is due.
         """
         for section in (self.data, self.model, self.gloss, self.metric, self.graph, self.training):
             for name, kind in type(
                 section
             ).__annotations__.items():  # our own: transformers turns some of its into lists
                 value = getattr(section, name)
+                if isinstance(value, list | dict):
+                    raise InputError(f"{name} must be a single value, got {value!r}")
                 if kind in (str, str | None) and not isinstance(value, str | None):
                     raise InputError(f"{name} must be a text, got {value!r}")
 

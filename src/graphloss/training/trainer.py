@@ -234,7 +234,14 @@ class GraphLossTrainer(Trainer):
         """Logits and embeddings of tokenized documents, in the precision of the run and without gradient."""
         with self.accelerator.autocast():
             most = self.args.per_device_eval_batch_size
-            ask = partial(answer, self.classifier, tokenizer=self.tokenizer, pooling=self.pooling, most=most)
+            ask = partial(
+                answer,
+                self.classifier,
+                tokenizer=self.tokenizer,
+                pooling=self.pooling,
+                most=most,
+                shared_weights=self.is_fsdp_enabled,
+            )
             # where weights are collected for each pass, all processes take the same passes
             return ask(tokens) if self.is_fsdp_enabled else in_shares(tokens, ask)
 
