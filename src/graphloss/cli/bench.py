@@ -22,13 +22,19 @@ def run(arguments: list[str]) -> int:
         return 0
     if flags.status:
         _list_states(bench, console)
+        if bench.folder.exists():
+            _write_tables(bench, flags.against, console)
         return 0
     quiet_libraries()
     failures = bench.carry_out(console.print)
-    Tables(bench, flags.against).write(bench.folder)
-    console.print(f"{bench.folder / 'tables.md'}, tables.csv  what the runs say together")
+    _write_tables(bench, flags.against, console)
     _list_states(bench, console, only=("failed", "not run", "running"))
     return 2 if failures else 0
+
+
+def _write_tables(bench: Bench, against: str | None, console: Terminal) -> None:
+    Tables(bench, against).write(bench.folder)
+    console.print(f"{bench.folder / 'tables.md'}, tables.csv  what the finished runs say together")
 
 
 def _list_costs(bench: Bench, console: Terminal) -> None:
@@ -70,5 +76,5 @@ def _parser() -> Parser:
         help="Method, as the tables name it, that others are tested against; cross-entropy.",
     )
     parser.add_argument("--dry_run", action="store_true", help="List the runs and what they may cost.")
-    parser.add_argument("--status", action="store_true", help="Say what is done.")
+    parser.add_argument("--status", action="store_true", help="Say what is done, and write the tables of it.")
     return parser
