@@ -36,6 +36,8 @@ class RunConfig:
                 value = getattr(section, name)
                 if isinstance(value, list | dict):
                     raise InputError(f"{name} must be a single value, got {value!r}")
+                if value is None and kind in (str, bool, int, float):
+                    raise InputError(f"{name} must not be empty")
                 if kind in (str, str | None) and not isinstance(value, str | None):
                     raise InputError(f"{name} must be a text, got {value!r}")
 
