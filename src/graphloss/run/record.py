@@ -13,7 +13,7 @@ from graphloss.inference.index import Views
 
 COMPONENTS = 32
 NEIGHBOURS = 3
-TILE = 500  # documents whose shares are formed at once
+TILE = 4_000_000  # shares formed at once, however many documents there are
 
 Embeddings = dict[str, Float[Tensor, "n d"]]  # by split
 
@@ -66,8 +66,9 @@ def _directions(points: Float[Tensor, "n d"]) -> Float[Tensor, "d k"]:
 def _neighbours(graph: DocumentGraph, views: Views) -> tuple[np.ndarray, np.ndarray]:
     """(n, k) row numbers in the index and shares."""
     rows, shares = [], []
-    for start in range(0, len(views.embeddings), TILE):
-        tile = slice(start, start + TILE)
+    height = max(TILE // len(graph.index), 1)
+    for start in range(0, len(views.embeddings), height):
+        tile = slice(start, start + height)
         reach = graph.reach(Views(views.embeddings[tile], views.words[tile]))
         best = (reach.embeddings + reach.words).topk(min(NEIGHBOURS, len(graph.index)), dim=1)
         rows.append(best.indices.numpy().astype(np.int32))

@@ -66,6 +66,13 @@ def load_batches(
     Several processes share each batch, the last one of an epoch included: every document comes once, where accelerate
     would fill up with others. A process to which a batch leaves none is given one without a label, a stand-in, with
     which it takes part in what all do together.
+
+    Args:
+        tokens: the training documents.
+        batches: of `batches_of`, row numbers of all processes together.
+        args: how documents are loaded.
+        collator: makes padded tensors of documents.
+        ranks: the processes; None for one.
     """
     shared = batches if ranks is None else SharedBatches(batches, ranks.index, ranks.count)
     loader = DataLoader(
