@@ -233,6 +233,24 @@ def processes_rows(found: dict[str, Any]) -> list[str]:
     return lines
 
 
+def page_rows(found: dict[str, Any]) -> list[str]:
+    recording, building, browser = found["recording"], found["building"], found["browser_ms"]
+    return [
+        "| | |",
+        "|---|---|",
+        f"| training on MR, s | {recording['training']:.0f} |",
+        f"| of which recording, s | {recording['recording']:.1f} |",
+        f"| embedding {building['documents']:,} documents of 20NG once, s | {building['embedding']:.0f} |",
+        f"| building their page, s | {building['building']:.0f} |",
+        f"| size of the page, MB | {building['bytes'] / 1e6:.1f} |",
+        f"| first paint, ms | {browser['first_paint']:.0f} |",
+        f"| all drawn, ms | {browser['drawn']:.0f} |",
+        f"| longest frame: pointer over the map, ms | {browser['frame_hover']:.0f} |",
+        f"| search, ms | {browser['frame_search']:.0f} |",
+        f"| theme, ms | {browser['frame_theme']:.0f} |",
+    ]
+
+
 def profile_table() -> str:
     found = measured("step")
     if found is None:
@@ -273,6 +291,7 @@ TABLES = {
     "audit": partial(performance, "audit", audit_rows),
     "predict": partial(performance, "predict", predict_rows),
     "processes": partial(performance, "processes", processes_rows),
+    "page": partial(performance, "page", page_rows),
     **{
         name + device: partial(performance, name + device, rows)
         for name, rows in (("recipe", recipe_rows), ("step", step_rows), ("batch", batch_rows), ("epoch", epoch_rows))

@@ -85,7 +85,8 @@ def test_searched_settings_and_what_cannot_be_had(
     usual = f"data: {data}, seed: [1, 2], use_cpu: true, num_train_epochs: 1, max_length: 16, floor: false"
     (tmp_path / "plan.yaml").write_text(
         "grids:\n"
-        f"  - {{{usual}, encoder: {encoders['bert']}, loss: gloss, trials: 2, search: {{graph_weight: '0.1:0.5'}}}}\n"
+        f"  - {{{usual}, encoder: {encoders['bert']}, loss: gloss, trials: 2, search: {{graph_weight: '0.1:0.5'}}, "
+        "search_with: {max_documents: 18}}\n"
         f"  - {{{usual}, encoder: roberta-large, loss: ce}}\n"
     )
     output = tmp_path / "out"
@@ -99,6 +100,9 @@ def test_searched_settings_and_what_cannot_be_had(
         found = json.loads((run / "tuning.json").read_text())
         assert yaml.safe_load((run / "config.yaml").read_text())["graph_weight"] == found["settings"]["graph_weight"]
         assert found["seconds"] > 0.0
+        assert yaml.safe_load((run / "config.yaml").read_text())["max_documents"] == 0
+    (trial, *_) = output.glob("studies/*/trials/*/config.yaml")
+    assert yaml.safe_load(trial.read_text())["max_documents"] == 18
     assert not any("test" in json.loads(file.read_text()) for file in output.glob("studies/*/trials/*/metrics.json"))
     tables = (output / "tables.md").read_text()
     assert "not run: weights" in tables

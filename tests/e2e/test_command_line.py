@@ -271,10 +271,13 @@ def test_train_shows_common_options_and_help_all_every_one(capsys: pytest.Captur
     assert "None" not in common
 
 
-def test_a_terminal_sees_a_bar(
+def test_a_terminal_sees_a_bar_and_a_table(
     train: Train, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     train("--logging_steps", "1", "--max_steps", "3")
-    assert "━" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "━" in printed
+    assert "cross-entropy" in printed
+    assert "best" in printed

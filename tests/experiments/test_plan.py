@@ -109,6 +109,22 @@ def test_runs_that_differ_by_their_seed_have_a_search_in_common(tmp_path: Path) 
     assert [bench.trials(run) for run in runs] == [4, 0, 4, 0, 4, 0]
 
 
+def test_a_search_on_one_data_set_serves_others(tmp_path: Path) -> None:
+    text = (
+        "usual: &usual {encoder: minilm, loss: ce, seed: [1, 2], trials: 4,\n"
+        "  search_with: {data: r8, max_documents: 90}}\n"
+        "grids:\n"
+        "  - {<<: *usual, data: [r52, ohsumed]}\n"
+        "  - {<<: *usual, data: r52, search_with: {data: mr}}\n"
+    )
+    runs = read_plan(plan(tmp_path, text))
+    assert len({run.name for run in runs}) == 6
+    assert [run.study for run in runs[:4]] == [runs[0].study] * 4 != [runs[4].study] * 4
+    assert (runs[0].searched["data"], runs[0].searched["max_documents"]) == ("r8", 90)
+    assert "max_documents" not in runs[0].settings
+    assert [Bench(tmp_path, runs).trials(run) for run in runs] == [4, 0, 0, 0, 4, 0]
+
+
 def test_mistakes_of_a_search_are_told(tmp_path: Path) -> None:
     usual = "data: mr, seed: 1, trials: 4"
     text = (
@@ -119,6 +135,8 @@ def test_mistakes_of_a_search_are_told(tmp_path: Path) -> None:
         f"  - {{{usual}, search: 3}}\n"
         "  - {data: mr, seed: 1, trials: many}\n"
         "  - {data: mr, seed: 1, search: {learning_rate: '1e-5,1e-4'}}\n"
+        "  - {data: mr, seed: 1, search_with: {data: r8}}\n"
+        f"  - {{{usual}, search_with: r8}}\n"
     )
     with pytest.raises(InputError) as caught:
         read_plan(plan(tmp_path, text))
@@ -129,5 +147,7 @@ def test_mistakes_of_a_search_are_told(tmp_path: Path) -> None:
         "grid 4: --search '3' must read NAME=LOW:HIGH",
         "grid 5: trials must be a number of them, got 'many'",
         "grid 6: search needs trials",
+        "grid 7: search_with needs trials",
+        "grid 8: search_with must name settings",
     ):
         assert mistake in str(caught.value), mistake

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from graphloss import GLoss
-from graphloss.graph import attention, local_widths, propagate, propagation_loss
+from graphloss.graph import local_widths, propagate, propagation_loss, walk
 from tests.graph import reference
 
 SIZES = {"one tile": {}, "tiles": {"TILE": 64, "MIN_ROWS": 5}}
@@ -20,7 +20,7 @@ def forming(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Each way in which P can be formed and kept."""
     tiles, kept = request.param
     for name, value in (SIZES[tiles] | KEEPING[kept]).items():
-        monkeypatch.setattr(attention, name, value)
+        monkeypatch.setattr(walk, name, value)
 
 
 def batch(documents: int = 60, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -175,9 +175,9 @@ def test_memory_is_linear_in_the_batch() -> None:
     for size in (4_096, 8_192):
         x = torch.randn(size, 4, requires_grad=True)
         with pytest.MonkeyPatch.context() as patch, Largest() as mode:
-            patch.setattr(attention, "KEPT", 2**16)
-            patch.setattr(attention, "TILE", 2**16)
+            patch.setattr(walk, "KEPT", 2**16)
+            patch.setattr(walk, "TILE", 2**16)
             GLoss(2, bandwidth=0.6)(x, torch.arange(size) % 2).backward()
         largest.append(mode.elements)
-    assert largest[0] <= attention.MIN_ROWS * 4_096
+    assert largest[0] <= walk.MIN_ROWS * 4_096
     assert largest[1] <= 2 * largest[0]

@@ -66,8 +66,8 @@ def _parser() -> Parser:
     parser.add_argument(
         "plan",
         metavar="PLAN.yaml",
-        help="`grids:`, a list; each has flags of graphloss train, and `system`, `trials`, `search`, `method` and "
-        "`table`; a list of values is a dimension.",
+        help="`grids:`, a list; each has flags of graphloss train, and `system`, `trials`, `search`, "
+        "`search_with`, `method` and `table`; a list of values is a dimension.",
     )
     parser.add_argument("--output_dir", required=True, help="Folder of the runs.")
     parser.add_argument(

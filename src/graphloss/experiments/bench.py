@@ -131,7 +131,7 @@ class Bench:
 
     def _tuned(self, run: Planned, path: Path, say: Callable[[str], None]) -> Planned:
         """The run with the settings that its search finds, which is done first, together with whoever is at it."""
-        settings = self._first(run).settings
+        settings = self._first(run).searched
         seed = RunConfig.of(settings | {"output_dir": str(path)}).training.seed
         folder = self.folder / "studies" / run.study
         tuning = Tuning(folder, settings, run.space(), run.trials, None, seed, lambda line: say(f"{run.study}: {line}"))

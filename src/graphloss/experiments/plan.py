@@ -37,22 +37,28 @@ class Planned:
     system: str = "encoder"
     trials: int = 0
     search: tuple[str, ...] | None = None
+    search_with: dict[str, Any] | None = None
     method: str | None = None
     table: str | None = None
 
     @property
     def name(self) -> str:
         """What it is, for people, and a digest of all that makes it."""
-        return self._name(self.settings)
+        return self._name(self.settings, search_with=self.search_with)
 
     @property
     def study(self) -> str:
         """The name of the search whose settings it takes."""
-        return self._name({name: value for name, value in self.settings.items() if name != "seed"})
+        return self._name({name: value for name, value in self.searched.items() if name != "seed"})
 
-    def _name(self, settings: dict[str, Any]) -> str:
+    @property
+    def searched(self) -> dict[str, Any]:
+        """The settings that a search holds fixed."""
+        return self.settings | (self.search_with or {})
+
+    def _name(self, settings: dict[str, Any], **others: Any) -> str:
         system = None if self.system == "encoder" else self.system
-        more = {"system": system, "trials": self.trials or None, "search": self.search}
+        more = {"system": system, "trials": self.trials or None, "search": self.search} | others
         given = settings | {name: value for name, value in more.items() if value is not None}
         words = [Path(str(given[key])).name for key in NAMED if key in given]
         digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
@@ -135,8 +141,9 @@ def _mistakes(planned: Planned) -> list[str]:
     found = []
     if planned.trials:
         found += _mistakes_of_search(planned)
-    elif planned.search:
-        found.append("search needs trials, the number of them")
+    for name in ("search", "search_with"):
+        if getattr(planned, name) and not planned.trials:
+            found.append(f"{name} needs trials, the number of them")
     if planned.system != "encoder":
         if planned.system not in list(SYSTEMS):  # it may be anything
             found.append(f"system must be one of {', '.join(SYSTEMS)}, got {planned.system!r}")
@@ -154,8 +161,10 @@ def _mistakes_of_search(planned: Planned) -> list[str]:
         return [f"trials must be a number of them, got {planned.trials!r}"]
     if planned.system != "encoder" or planned.settings.get("setup") == "frozen":
         return [f"{planned.system if planned.system != 'encoder' else 'frozen'} has nothing to search"]
+    if not isinstance(planned.search_with, dict | None):
+        return [f"search_with must name settings with their values, got {planned.search_with!r}"]
     try:
-        check_space(planned.space(), planned.settings | {"output_dir": "run"})
+        check_space(planned.space(), planned.searched | {"output_dir": "run"})
     except InputError as error:
         return [str(error)]
     return []

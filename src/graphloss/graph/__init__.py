@@ -3,7 +3,8 @@
 from graphloss.graph.affinity import log_affinities, squared_distances, transition_rows, unit_rows
 from graphloss.graph.bandwidth import bandwidth_dicm, bandwidth_loo, bandwidth_sqrt, local_widths
 from graphloss.graph.masking import split_batch
-from graphloss.graph.propagation import propagate, propagation_loss
+from graphloss.graph.objectives import propagation_loss
+from graphloss.graph.propagation import propagate
 
 __all__ = [
     "bandwidth_dicm",

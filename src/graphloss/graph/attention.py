@@ -1,11 +1,9 @@
 """Labels inferred over row-normalized Gaussian affinities, straight from the embeddings, with hand-written gradients.
 
 Row i of P is softmax over j != i of -|x_i - x_j|^2 / (2 sigma_i sigma_j): attention between documents. Only the rows of
-the documents to infer are ever formed, tile by tile, and no more of them is kept than a fixed amount of memory holds;
-what is not kept is formed again where it is needed.
+the documents to infer are ever formed (`graphloss.graph.walk`).
 """
 
-from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -25,12 +23,10 @@ from graphloss.graph.affinity import (
 )
 from graphloss.graph.bandwidth import width_from_median
 from graphloss.graph.harmonic import Factors, factor, iterate, rounding_share
+from graphloss.graph.walk import Kept, Walk
 
 SOLVERS = ("auto", "direct", "matrix-free")
 MAX_DIRECT = 1_000  # documents to infer up to which factoring is faster than iterating
-KEPT = 2**25  # entries of P that may be kept: 128 MiB in float32
-TILE = 2**21  # entries of P formed at once, but no fewer than MIN_ROWS rows
-MIN_ROWS = 256  # products of fewer rows are slower a row
 
 
 class Problem(NamedTuple):
@@ -95,123 +91,6 @@ def attention_labels(
     return _Attention.apply(embeddings, bandwidth, problem, report)
 
 
-class _Kept(NamedTuple):
-    """What of P is kept between the passes: its rows; P_uu, a part of them; logarithms of what rows were divided by."""
-
-    rows: Tensor | None = None
-    among: Tensor | None = None
-    log_sums: Tensor | None = None
-
-
-NOTHING = _Kept()
-
-
-class _Walk:
-    """The rows of P that belong to the nodes to infer, u of them over K columns, formed in tiles.
-
-    Args:
-        centred: (K, d), all nodes, those to infer first, less a common centre.
-        inferred: u.
-        width: sigma, or (K,) one for each node.
-        kept: of an earlier walk over the same nodes.
-    """
-
-    def __init__(self, centred: Tensor, inferred: int, width: float | Tensor, kept: _Kept = NOTHING) -> None:
-        self.centred, self.inferred, self.kept = centred, inferred, kept
-        self.inverse_widths = width.reciprocal() if isinstance(width, Tensor) else None
-        self.scale = 1.0 if isinstance(width, Tensor) else width**-2
-        columns = centred.shape[0]
-        height = inferred if inferred * columns <= TILE else max(TILE // columns, MIN_ROWS)
-        self.tiles = [slice(start, min(start + height, inferred)) for start in range(0, inferred, height)]
-
-    @cached_property
-    def lengths(self) -> Float[Tensor, " K"]:
-        """Squared lengths of all nodes."""
-        return squared_lengths(self.centred)
-
-    def first_pass(
-        self, targets: Float[Tensor, "l C"], squared: Float[Tensor, "K K"] | None, iterative: bool
-    ) -> Float[Tensor, "u C"]:
-        """P_ul @ targets, keeping what fits of P itself.
-
-        Args:
-            targets: (l, C), l = K - u.
-            squared: (K, K), the squared distances, where they are known; overwritten.
-            iterative: whether P_uu can be done without.
-        """
-        nodes, columns = self.inferred, self.centred.shape[0]
-        kept = targets.new_empty(nodes, columns) if nodes * columns <= KEPT else None
-        among = None if kept is None else kept[:, :nodes]
-        if among is None and (not iterative or nodes * nodes <= KEPT):
-            among = targets.new_empty(nodes, nodes)
-        reach, log_sums = [], []
-        for tile in self.tiles:
-            logits = self._logits(tile, slice(0, columns)) if squared is None else squared[tile].mul_(-0.5 * self.scale)
-            logits.diagonal(tile.start).fill_(-torch.inf)
-            rows = torch.softmax(logits, dim=1, out=None if kept is None else kept[tile])
-            reach.append(rows[:, nodes:] @ targets)
-            if iterative or kept is None:
-                peak, column = logits.max(dim=1, keepdim=True)
-                log_sums.append(peak - rows.gather(1, column).log_())
-            if among is not None and kept is None:
-                among[tile] = rows[:, :nodes]
-        self.kept = _Kept(kept, among, torch.cat(log_sums) if log_sums else None)
-        return torch.cat(reach)
-
-    def rows(self, tile: slice) -> Float[Tensor, "n k"]:
-        """P over a tile, from its diagonal on."""
-        if self.kept.rows is not None:
-            return self.kept.rows[tile, tile.start :]
-        logits = self._logits(tile, slice(tile.start, self.centred.shape[0]))
-        logits.diagonal().fill_(-torch.inf)
-        return self._exp(logits, tile)
-
-    def columns(self, tile: slice) -> Float[Tensor, "n m"]:
-        """The transpose of P_uu over a tile, from beyond its last row on."""
-        rest = slice(tile.stop, self.inferred)
-        if self.kept.among is not None:
-            return self.kept.among[rest, tile].mT
-        return self._exp(self._logits(rest, tile), rest).mT
-
-    def step(self, values: Float[Tensor, "u C"]) -> Float[Tensor, "u C"]:
-        """P_uu @ values."""
-        if self.kept.among is not None:
-            return self.kept.among @ values
-        return torch.cat([self._all_among(tile) @ values for tile in self.tiles])
-
-    def step_back(self, values: Float[Tensor, "u C"]) -> Float[Tensor, "u C"]:
-        """P_uu^T @ values."""
-        if self.kept.among is not None:
-            return self.kept.among.mT @ values
-        received = torch.zeros_like(values)
-        for tile in self.tiles:
-            received.addmm_(self._all_among(tile).mT, values[tile])
-        return received
-
-    def log_degrees(self) -> Float[Tensor, " u"]:
-        """Logarithms of the degrees of the nodes to infer; times them, P is symmetric."""
-        assert self.kept.log_sums is not None
-        sums = self.kept.log_sums.squeeze(1)
-        return sums if self.inverse_widths is not None else sums - 0.5 * self.scale * self.lengths[: self.inferred]
-
-    def _all_among(self, tile: slice) -> Tensor:
-        logits = self._logits(tile, slice(0, self.inferred))
-        logits.diagonal(tile.start).fill_(-torch.inf)
-        return self._exp(logits, tile)
-
-    def _exp(self, logits: Tensor, tile: slice) -> Tensor:
-        assert self.kept.log_sums is not None
-        return logits.sub_(self.kept.log_sums[tile]).exp_()
-
-    def _logits(self, rows: slice, columns: slice) -> Tensor:
-        lengths, keys = self.lengths[columns], self.centred[columns]
-        logits = torch.addmm(lengths, self.centred[rows], keys.mT, beta=-0.5 * self.scale, alpha=self.scale)
-        if self.inverse_widths is not None:
-            logits.sub_(0.5 * self.lengths[rows, None]).mul_(self.inverse_widths[rows, None])
-            logits.mul_(self.inverse_widths[columns])
-        return logits  # a row's own length, the same for all of its logits, is left to the softmax if widths are equal
-
-
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -234,7 +113,7 @@ class _Attention(torch.autograd.Function):
                 width = bandwidth.to(points)[problem.order]
             else:
                 width = float(bandwidth)
-            walk = _Walk(centred, problem.inferred, width)
+            walk = Walk(centred, problem.inferred, width)
             reach = walk.first_pass(problem.targets, squared, problem.iterative)
             solution, reached, factors = _solve(walk, reach, problem)
         report.setdefault("saturated", {})
@@ -255,10 +134,10 @@ class _Attention(torch.autograd.Function):
         problem = ctx.problem
         with full_precision(centred):
             among = ctx.among if rows is None else rows[:, : problem.inferred]
-            walk = _Walk(centred, problem.inferred, ctx.width, _Kept(rows, among, log_sums))
+            walk = Walk(centred, problem.inferred, ctx.width, Kept(rows, among, log_sums))
             adjoint = _solve_transposed(walk, gradients[0], Factors(lu, pivots), problem).mul_(reached)
             if rows is None:  # the largest thing there is goes before more is made; a second pass forms it again
-                ctx.among, walk.kept = None, _Kept(log_sums=log_sums)
+                ctx.among, walk.kept = None, Kept(log_sums=log_sums)
                 del among
             gradient, of_width = _gradient(walk, adjoint, solution, problem, ctx.needs_input_grad[1])
             if inverse_lengths is not None:
@@ -283,7 +162,7 @@ def _squared_distances(centred: Tensor, nodes: int) -> Float[Tensor, "K K"]:
 
 
 def _solve(
-    walk: _Walk, reach: Float[Tensor, "u C1"], problem: Problem
+    walk: Walk, reach: Float[Tensor, "u C1"], problem: Problem
 ) -> tuple[Float[Tensor, "u C"], Bool[Tensor, "u 1"], Factors | None]:
     """The solution, and which nodes labels reach by more than rounding could: the last column is that of the leak."""
     teleport = problem.teleport
@@ -302,7 +181,7 @@ def _solve(
     return labels / total, leaked > rounding_share(total, teleport), factors
 
 
-def _solve_transposed(walk: _Walk, gradient: Tensor, factors: Factors, problem: Problem) -> Float[Tensor, "u C"]:
+def _solve_transposed(walk: Walk, gradient: Tensor, factors: Factors, problem: Problem) -> Float[Tensor, "u C"]:
     if problem.iterative:
         return _iterate(walk.step_back, gradient, gradient, -walk.log_degrees(), problem)
     return factors.solve_transposed(gradient)
@@ -315,7 +194,7 @@ def _iterate(step: Any, sources: Tensor, start: Tensor, log_weights: Tensor, pro
 
 
 def _gradient(
-    walk: _Walk, adjoint: Tensor, solution: Tensor, problem: Problem, wants_width: bool
+    walk: Walk, adjoint: Tensor, solution: Tensor, problem: Problem, wants_width: bool
 ) -> tuple[Float[Tensor, "B d"], Float[Tensor, ""] | None]:
     """Gradients with respect to the points and to the width, given the adjoint solution.
 

@@ -1,11 +1,10 @@
-"""Closed-form label propagation and the loss on what it infers."""
+"""Closed-form label propagation."""
 
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from graphloss.graph.affinity import (
@@ -20,8 +19,6 @@ from graphloss.graph.attention import SOLVERS, Problem, attention_labels
 from graphloss.graph.bandwidth import bandwidth_sqrt
 from graphloss.graph.harmonic import harmonic_labels
 from graphloss.graph.sharing import Ranks, Sources, infer_shared
-
-OBJECTIVES = ("nll", "released", "released-combined")
 
 
 def propagate(
@@ -183,77 +180,6 @@ def evaluated_first(size: int, labelled: Tensor, evaluated: Tensor) -> Int[Tenso
     rest[labelled] = False
     rest[evaluated] = False
     return torch.cat([evaluated, torch.nonzero(rest).squeeze(1)])
-
-
-def propagation_loss(
-    propagated: Float[Tensor, "e C"],
-    labels: Int[Tensor, " e"] | Float[Tensor, "e C"],
-    *,
-    objective: str = "nll",
-    class_weights: Float[Tensor, " C"] | None = None,
-) -> Float[Tensor, ""]:
-    """How far propagated labels are off the true ones.
-
-    - "nll": the mean of -log f[true class], as the paper prints it. A document to whose class no labelled document
-      belongs cannot be right whatever the embeddings: it leaves the mean. With distributions for labels it is the mean
-      of -sum_c q_c log f_c, and that share of q leaves the mean to whose classes no labelled document belongs.
-    - "released": cross-entropy that takes the propagated probabilities for logits, as the released code does. A
-      perfect answer still costs log(1 + (C - 1) / e): 0.31 with 2 classes, 2.98 with 52.
-    - "released-combined": that, divided once more by the number of documents, as the released code does where it
-      mixes the loss with cross-entropy.
-
-    Args:
-        propagated: (e, C) float, rows of `propagate`.
-        labels: (e,) int64, the true classes of those rows; or (e, C) float, their distributions.
-        objective: one of `OBJECTIVES`.
-        class_weights: (C,) float, weights of a weighted mean, as in `torch.nn.functional.cross_entropy`.
-
-    Returns:
-        A scalar; where no document can be evaluated, a zero that is connected to the graph.
-
-    Raises:
-        ValueError: for an unknown objective.
-
-    Source: Sharma, Agarwal & Kumar (2025), the graph loss, and its released code.
-    """
-    if objective not in OBJECTIVES:
-        raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
-    propagated = at_least_float32(propagated)
-    if labels.shape[0] == 0:
-        return propagated.sum()
-    weights = None if class_weights is None else class_weights.to(propagated)
-    if objective != "nll":
-        labels = labels if labels.ndim == 1 else labels.to(propagated)
-        loss = functional.cross_entropy(propagated, labels, weight=weights)
-        return loss / len(labels) if objective == "released-combined" else loss
-    return _NegativeLogLikelihood.apply(propagated, labels, weights)
-
-
-class _NegativeLogLikelihood(torch.autograd.Function):
-    """The weighted mean of -log f[label] over the entries that labels reach; one node where autograd takes five."""
-
-    @staticmethod
-    def forward(ctx: Any, propagated: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
-        columns = labels[:, None] if labels.ndim == 1 else None
-        likelihood = propagated if columns is None else propagated.gather(1, columns)
-        reachable = likelihood > torch.finfo(likelihood.dtype).tiny ** 0.5  # teleport alone gives far more
-        shares = reachable.to(likelihood.dtype)
-        if columns is None:
-            shares *= labels
-        if weights is not None:
-            shares *= weights if columns is None else weights[columns]
-        total = shares.sum().clamp_min_(torch.finfo(shares.dtype).tiny)
-        likelihood = torch.where(reachable, likelihood, 1.0)
-        ctx.save_for_backward(columns, shares, likelihood, total)
-        ctx.shape = propagated.shape
-        return likelihood.log().mul_(shares).sum() / -total
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
-        columns, shares, likelihood, total = ctx.saved_tensors
-        slopes = shares.div(likelihood).mul_(gradients[0] / -total)
-        return slopes if columns is None else slopes.new_zeros(ctx.shape).scatter_(1, columns, slopes), None, None
 
 
 def with_class_mass(solution: Float[Tensor, "u C"], class_mass: Float[Tensor, " C"]) -> Float[Tensor, "u C"]:

@@ -7,7 +7,7 @@ from graphloss.errors import InputError
 from graphloss.graph.affinity import TRANSITIONS
 from graphloss.graph.attention import SOLVERS
 from graphloss.graph.masking import MASKINGS
-from graphloss.graph.propagation import OBJECTIVES
+from graphloss.graph.objectives import OBJECTIVES
 from graphloss.losses.gloss import GLoss, check_bandwidth
 from graphloss.options import option
 

@@ -13,14 +13,8 @@ from graphloss.graph.attention import SOLVERS
 from graphloss.graph.bandwidth import MAX_EXACT, bandwidth_dicm, bandwidth_loo, bandwidth_sqrt, local_widths
 from graphloss.graph.masking import MASKINGS, Split, number_of_folds, split_batch
 from graphloss.graph.memory import Memory
-from graphloss.graph.propagation import (
-    OBJECTIVES,
-    check_distributions,
-    evaluated_first,
-    infer,
-    propagation_loss,
-    with_class_mass,
-)
+from graphloss.graph.objectives import OBJECTIVES, propagation_loss
+from graphloss.graph.propagation import check_distributions, evaluated_first, infer, with_class_mass
 from graphloss.graph.sharing import Ranks
 from graphloss.losses.diagnostics import Batch, diagnose
 

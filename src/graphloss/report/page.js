@@ -419,10 +419,11 @@ function settings(run) {
 function compared(several) {
   const who = [...new Set(several.rows.flatMap((row) => row.scores.map((each) => each.name)))];
   const heads = ["run", ...who.flatMap((name) => [`accuracy, ${name}, %`, `macro-F1, ${name}, %`]), "p against the first", "seconds"];
-  const rows = several.rows.map((row) => [row.name, ...who.flatMap((name) => {
+  const test = (row) => (row.p_value === null ? "other documents" : row.p_value.toFixed(4));
+  const rows = several.rows.map((row, number) => [row.name, ...who.flatMap((name) => {
     const found = row.scores.find((each) => each.name === name);
     return found ? [interval(found, "accuracy"), interval(found, "macro_f1")] : ["", ""];
-  }), row.p_value === null ? "" : row.p_value.toFixed(4), row.seconds ? row.seconds.toFixed(0) : ""]);
+  }), number ? test(row) : "", row.seconds ? row.seconds.toFixed(0) : ""]);
   return [table(heads, rows, { sortable: true, caption: `${several.split} documents; 95 % intervals over documents; p of a paired permutation test of the heads` })];
 }
 

@@ -20,11 +20,12 @@ from graphloss.run.config import RunConfig
 from graphloss.run.documents import LabelledSplits, read_documents_of
 from graphloss.run.finish import Finish, Trained
 from graphloss.run.workspace import Workspace
-from graphloss.training.callbacks import History, Report
 from graphloss.training.checkpoints import was_last
 from graphloss.training.distributed import leave, wait_for_all
+from graphloss.training.history import History
 from graphloss.training.interrupt import StopOnSignal
 from graphloss.training.meter import Meter
+from graphloss.training.progress import Report
 from graphloss.training.record import Recorder
 from graphloss.training.trainer import GraphLossTrainer
 

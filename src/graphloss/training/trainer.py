@@ -3,9 +3,7 @@
 import logging
 import math
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +16,7 @@ from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
     PreTrainedTokenizerBase,
-    Trainer,
-    TrainerState,
 )
-from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import enable_tf32, is_torch_tf32_available
 
@@ -37,20 +32,19 @@ from graphloss.models.forward import Answers, answer
 from graphloss.models.packing import PackedEncoder, takes_packed_sequences
 from graphloss.models.parts import budget_of
 from graphloss.models.pooling import HiddenStates, encoder_of, pool
-from graphloss.training.checkpoints import STATE, Checkpoints
+from graphloss.training.checkpointed import CheckpointedTrainer
 from graphloss.training.config import TrainingConfig
-from graphloss.training.distributed import ProcessGroup, agreed, in_shares, wait_for_all
+from graphloss.training.distributed import ProcessGroup, agreed, in_shares
 from graphloss.training.failures import check_finite, check_weights, is_out_of_memory, out_of_memory
 from graphloss.training.gradient_cache import Passed, pass_in_parts
 from graphloss.training.hardware import fitting_micro_batch
 from graphloss.training.loading import batches_of, load_batches
 from graphloss.training.schedule import drop_after
 
-GRAPH_LOSS_STATE = "graph_loss.pt"
 logger = logging.getLogger(__name__)
 
 
-class GraphLossTrainer(Trainer):
+class GraphLossTrainer(CheckpointedTrainer):
     """`transformers.Trainer` with the loss L = lambda L_embeddings + (1 - lambda) L_CE; standalone, L_embeddings alone.
 
     Args:
@@ -132,8 +126,6 @@ class GraphLossTrainer(Trainer):
             )
         if args.micro_batch_size == "auto" and self.train_dataset is not None:
             args.micro_batch_size = str(agreed(self._fitting_micro_batch))
-        self.checkpoints = Checkpoints(Path(str(args.output_dir)))
-        self._writing: Path | None = None
         self.embeddings: Tensor | None = None
         self._losses: list[dict[str, Tensor]] = []
         self._graph_share: Tensor | None = None
@@ -267,70 +259,18 @@ class GraphLossTrainer(Trainer):
                 inputs, self.train_dataset, self.tokenizer, step=step, micro_batch_size=micro
             ) from error
 
-    def restore(self, checkpoint: Path) -> None:
-        """Take the weights that training ended with, without a further step.
+    def progress(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the loss, and of the losses since the last line of the log."""
+        return {"loss": self.combined_loss.progress(), "since_log": self._losses}
 
-        Args:
-            checkpoint: of the last step.
-        """
-        self.state = TrainerState.load_from_json(str(checkpoint / STATE))
-        self._point_to_best()
-        if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
-            self._load_best_model()
-        else:
-            self._load_from_checkpoint(str(checkpoint))
-
-    def _get_output_dir(self, trial: Any) -> str:
-        return super()._get_output_dir(trial) if self._writing is None else str(self._writing)
+    def go_on(self, progress: dict[str, Any]) -> None:
+        """Go on from what `progress` gave."""
+        self.combined_loss.go_on(progress["loss"])
+        self._losses = progress["since_log"]
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """As in `transformers.Trainer`, but a checkpoint appears whole, and old ones go when it has been checked."""
         self._check_weights()
-        checkpoints, step = self.checkpoints, self.state.global_step
-        first = self.args.should_save
-        with checkpoints.writing(step) if first else nullcontext(checkpoints.unfinished) as folder:
-            wait_for_all()  # for the folder
-            self._writing = folder
-            try:
-                super()._save_checkpoint(model, trial)
-            finally:
-                self._writing = None
-            self._point_to_best()
-            wait_for_all()  # all have written
-            if first:
-                self.state.save_to_json(str(folder / f"checkpoint-{step}" / STATE))
-        if first:
-            checkpoints.drop_old(self.args.save_total_limit, self.state.best_model_checkpoint)
-        wait_for_all()  # it is in its place
-
-    def _point_to_best(self) -> None:
-        """The checkpoint of the best weights that were saved, wherever the run directory lies now."""
-        kept = self.state.best_model_checkpoint
-        name = Path(kept).name if kept else f"checkpoint-{self.state.best_global_step}"
-        path = self.checkpoints.folder / name
-        self.state.best_model_checkpoint = str(path) if kept or path.exists() else None
-
-    def _init_training_state(self, *arguments: Any, **settings: Any) -> tuple[int, int]:
-        begun = super()._init_training_state(*arguments, **settings)
-        self._point_to_best()
-        return begun
-
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        super()._save(output_dir, state_dict)
-        (Path(output_dir or str(self.args.output_dir)) / TRAINING_ARGS_NAME).unlink(missing_ok=True)  # a pickle
-
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        super()._save_optimizer_and_scheduler(output_dir)
-        if self.args.should_save:
-            progress = {"loss": self.combined_loss.progress(), "since_log": self._losses}
-            torch.save(progress, Path(output_dir) / GRAPH_LOSS_STATE)
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None and (path := Path(checkpoint) / GRAPH_LOSS_STATE).exists():
-            progress = torch.load(path, map_location=self.args.device, weights_only=True)
-            self.combined_loss.go_on(progress["loss"])
-            self._losses = progress["since_log"]
+        super()._save_checkpoint(model, trial)
 
     def _forward(self, model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Logits (B, C), embeddings (B, d), and the last hidden states of the documents that are held in memory."""
