@@ -14,7 +14,7 @@ test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 test-all: $(VENV)/.installed-dev lint
-	$(PIP) --editable ".[browser,docs]"
+	$(PIP) --editable ".[browser,docs,tensorboard]"
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/.installed-dev

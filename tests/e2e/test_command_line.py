@@ -281,3 +281,16 @@ def test_a_terminal_sees_a_bar_and_a_table(
     assert "━" in printed
     assert "cross-entropy" in printed
     assert "best" in printed
+
+
+@pytest.mark.slow
+def test_trackers_get_the_graph_too(train: Train) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run = train("--logging_steps", "1", "--max_steps", "3", "--report_to", "tensorboard")
+    (events,) = run.rglob("events.out.tfevents.*")
+    found = accumulator.EventAccumulator(str(events.parent)).Reload()
+    logged = [entry for entry in lines(run / "history.jsonl") if "loss" in entry]
+    for name in ("loss", "graph_loss", "effective_neighbours"):
+        values = [event.value for event in found.Scalars(f"train/{name}")]
+        assert values == pytest.approx([entry[name] for entry in logged])
+    assert found.Scalars("eval/macro_f1")

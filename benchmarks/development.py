@@ -1,0 +1,50 @@
+"""Data sets for choosing settings: new splits of the training and validation documents of the benchmarks.
+
+Run `GRAPHLOSS_DATA=FOLDER python benchmarks/development.py`; seconds. Writes runs/development/NAME, a folder with
+train, validation and test files, for each set that plans/ablations.yaml compares settings on. What is "test" there are
+training documents that were held out: no test document of a benchmark is read.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from graphloss.data.files import Columns
+from graphloss.data.splits import read_all
+from graphloss.data.writing import write_table
+
+NAMES = ("mr", "r8", "r52", "ohsumed", "20ng")
+TRAINING, VALIDATION, HELD_OUT = 2_000, 300, 1_500
+
+
+def write_development(name: str, folder: Path) -> dict[str, int]:
+    """Write the splits of a set; returns their sizes. A class without training documents is left out."""
+    found = read_all(name, Columns())
+    texts, labels = (
+        [*getattr(found["train"], column), *getattr(found["validation"], column)] for column in ("texts", "labels")
+    )
+    order = np.random.default_rng(0).permutation(len(texts)).tolist()
+    held_out = min(HELD_OUT, (len(order) - VALIDATION) // 3)
+    parts = {
+        "test": order[:held_out],
+        "validation": order[held_out : held_out + VALIDATION],
+        "train": order[held_out + VALIDATION :][:TRAINING],
+    }
+    known = {labels[row] for row in parts["train"]}
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, rows in parts.items():
+        kept = [row for row in rows if labels[row] in known]
+        write_table(
+            folder / f"{split}.parquet", {"text": [texts[row] for row in kept], "label": [labels[row] for row in kept]}
+        )
+        parts[split] = kept
+    return {split: len(rows) for split, rows in parts.items()}
+
+
+def main() -> None:
+    for name in NAMES:
+        print(name, write_development(name, Path("runs/development") / name))
+
+
+if __name__ == "__main__":
+    main()
