@@ -4,7 +4,7 @@ Run `GRAPHLOSS_DATA=FOLDER python benchmarks/page.py --state runs/page.json`; ha
 of a training on MR, three epochs, that goes into what the page draws. Then, of a run on 20NG that is left in runs/page:
 size of the page, the time to build it beside that of embedding the documents, and in headless Chromium the first paint
 and the longest frame while the pointer moves over the map, a search is typed and the theme is switched. Writes
-results/page.json.
+results/page.json, and pictures of both pages, docs/page.png and docs/map.png.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from report import Bound, State, arguments, conclude
+from report import ROOT, Bound, State, arguments, conclude
 
 from graphloss.cli.main import main as graphloss
 from graphloss.cli.output import quiet_libraries
@@ -41,6 +41,7 @@ WATCH = """() => {
   };
   requestAnimationFrame((now) => { last = now; requestAnimationFrame(tick); });
 }"""
+DRAWN = "#page:not([aria-busy])"
 PAINT = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
 
 
@@ -112,13 +113,10 @@ def browsing() -> dict[str, float]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-        page = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"]).new_page(
-            viewport={"width": 1280, "height": 900}
-        )
+        page = opened(playwright)
         start = time.perf_counter()
         page.goto((RUN / "page.html").resolve().as_uri(), wait_until="commit")
-        page.wait_for_selector("#page:not([aria-busy])")
+        page.wait_for_selector(DRAWN)
         drawn = 1000 * (time.perf_counter() - start)
         found = {"first_paint": page.evaluate(PAINT), "drawn": drawn}
         for name, task in (("hover", hover), ("search", search), ("theme", switch_theme)):
@@ -128,6 +126,31 @@ def browsing() -> dict[str, float]:
             page.wait_for_timeout(500)
             found[f"frame_{name}"] = page.evaluate("window.longest")
         return found
+
+
+def opened(playwright: Any) -> Any:
+    """An empty page of headless Chromium."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    return browser.new_page(viewport={"width": 1100, "height": 820})
+
+
+def take_pictures() -> bool:
+    """Write docs/page.png, the head of the page of the run on MR, and docs/map.png, the map of that on 20NG."""
+    from playwright.sync_api import sync_playwright
+
+    write_report([RUN / "mr"], RUN / "mr.html")
+    with sync_playwright() as playwright:
+        page = opened(playwright)
+        page.goto((RUN / "mr.html").resolve().as_uri())
+        page.wait_for_selector(DRAWN)
+        page.screenshot(path=ROOT / "docs" / "page.png")
+        page.goto((RUN / "page.html").resolve().as_uri())
+        page.wait_for_selector(DRAWN)
+        page.get_by_label("Documents", exact=True).select_option("test")
+        page.get_by_label("Map of the documents").press("ArrowRight")
+        page.locator("#map").screenshot(path=ROOT / "docs" / "map.png")
+    return True
 
 
 def hover(page: Any) -> None:
@@ -159,6 +182,8 @@ def main() -> None:
     state.once("run", long_run)
     built = state.once("building", lambda: building(options))
     browsed = state.once("browsing", browsing)
+    if not options.quick:
+        state.once("pictures", take_pictures)
     frames = [value for name, value in browsed.items() if name.startswith("frame_")]
     for name, value in (recorded | built | browsed).items():
         print(f"{name:16}{value:14.1f}")

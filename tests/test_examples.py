@@ -16,6 +16,7 @@ from graphloss.models.encoder import load_encoder
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
+@pytest.mark.slow
 def test_the_bare_loop_of_fifteen_lines_learns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(docstrings, "CANDIDATES", 10)  # fewer files to read
     train = runpy.run_path(str(EXAMPLES / "own_loop.py"))["train"]

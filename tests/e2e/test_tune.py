@@ -68,6 +68,7 @@ def test_a_trial_whose_worker_died_is_queued_again(
     assert json.loads((tmp_path / "out" / "tuning.json").read_text())["trials"] == 2
 
 
+@pytest.mark.slow
 def test_a_database_holds_the_study(flags: list[str], tmp_path: Path) -> None:
     storage = ["--storage", f"sqlite:///{tmp_path / 'study.db'}"]
     for trials in ("1", "3"):  # more than before: it goes on

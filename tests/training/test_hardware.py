@@ -151,7 +151,7 @@ def test_other_errors_are_not_taken_for_too_little_memory(encoders: dict[str, Pa
         trainer.train()
 
 
-@pytest.mark.parametrize("micro_batch_size", ["8", "3"])
+@pytest.mark.parametrize("micro_batch_size", ["8", pytest.param("3", marks=pytest.mark.slow)])
 def test_compiled_splits_share_few_graphs_and_give_the_same(
     micro_batch_size: str, encoders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
