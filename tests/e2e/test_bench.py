@@ -104,6 +104,11 @@ def test_searched_settings_and_what_cannot_be_had(
     (trial, *_) = output.glob("studies/*/trials/*/config.yaml")
     assert yaml.safe_load(trial.read_text())["max_documents"] == 18
     assert not any("test" in json.loads(file.read_text()) for file in output.glob("studies/*/trials/*/metrics.json"))
+    (run, *_) = output.glob("runs/*gloss*")
+    (run / "metrics.json").unlink()  # as if it had been killed before its end, without a checkpoint
+    assert main(flags) == 0
+    assert (run / "metrics.json").exists()
+    assert json.loads((run / "tuning.json").read_text()) == found
     tables = (output / "tables.md").read_text()
     assert "not run: weights" in tables
     assert main([*flags, "--status"]) == 0
