@@ -87,6 +87,8 @@ def test_costs_follow_the_texts_where_they_are_here(data: Path) -> None:
     seconds = [at_most(Planned(full | {"max_length": length}), 1e12) for length in (8, 16, 64)]
     assert seconds[0] < seconds[1] < 4 * seconds[0]
     assert seconds[1] < seconds[2] < 4 * seconds[1]  # few of them are as long
+    few = [at_most(Planned(full | {"labels_per_class": most}), 1e12) for most in (1, 2, 100)]
+    assert few[0] < few[1] < few[2] == at_most(Planned(full), 1e12)
 
 
 def test_runs_that_differ_by_their_seed_have_a_search_in_common(tmp_path: Path) -> None:

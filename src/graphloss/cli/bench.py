@@ -1,6 +1,7 @@
 """graphloss bench"""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from graphloss.cli.arguments import Parser
@@ -41,7 +42,8 @@ def _list_costs(bench: Bench, console: Terminal) -> None:
     rate, known, unknown = machine_rate(), 0.0, 0
     for planned in bench.runs:
         seconds, trials = at_most(planned, rate), bench.trials(planned)
-        seconds = None if seconds is None else seconds * (1 + trials)
+        of_trial = at_most(replace(planned, settings=planned.searched), rate) if trials else 0.0
+        seconds = None if seconds is None or of_trial is None else seconds + trials * of_trial
         known, unknown = known + (seconds or 0.0), unknown + (seconds is None)
         search = f", with {trials} trials" if trials else ""
         console.print(f"{planned.name}  {'?' if seconds is None else f'at most {seconds / 60.0:,.0f} min'}{search}")

@@ -1,6 +1,7 @@
 """How long a run will take, roughly."""
 
 import time
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -42,7 +43,7 @@ def at_most(run: Planned, rate: float) -> float | None:
 
     A token costs two operations a weight forwards and four backwards. Every document is embedded four times beside
     training: at the end, for the head before training and for the floor. Documents that are not on this machine count
-    as full.
+    as full, and all of them.
 
     Args:
         run: of a plan.
@@ -53,20 +54,22 @@ def at_most(run: Planned, rate: float) -> float | None:
     weights = WEIGHTS.get(config.model.encoder)
     if found is None or weights is None or run.system not in ("encoder", "bertgcn", "bertgcn-inductive"):
         return None
-    sizes = [found.training, found.scored]
-    if config.data.max_documents:
-        sizes = [min(size, config.data.max_documents) for size in sizes]
+    most, of_class = config.data.max_documents or found.training + found.scored, config.data.labels_per_class
+    labelled = sum(min(size, of_class or size) for size in found.classes) if found.classes else found.training
+    sizes = [min(size, most) for size in (labelled, found.scored)]
     epochs = 0.0 if config.training.setup == "frozen" else config.training.num_train_epochs
     documents = 3.0 * epochs * sizes[0] + 4.0 * sum(sizes)
     return 2.0 * weights * found.tokens * documents / rate
 
 
 class _Size(NamedTuple):
-    """Documents to train on and to score, and the tokens of one of them, about."""
+    """Documents to train on and to score, the tokens of one of them, about, and the documents of each class to train
+    on, where they are known."""
 
     training: int
     scored: int
     tokens: float
+    classes: tuple[int, ...] = ()
 
 
 @cache
@@ -78,4 +81,5 @@ def _size(data: str, columns: Columns, max_length: int) -> _Size | None:
     words = np.array([len(text.split()) for text in found["train"].whole_texts])
     tokens = np.minimum(TOKENS_OF_A_WORD * words + SPECIAL_TOKENS, max_length).mean()
     scored = sum(len(documents) for split, documents in found.items() if split != "train")
-    return _Size(len(found["train"]), scored, float(tokens))
+    classes = Counter(label for label in found["train"].labels or () if label is not None)
+    return _Size(len(found["train"]), scored, float(tokens), tuple(classes.values()))
