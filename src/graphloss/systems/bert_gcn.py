@@ -73,8 +73,8 @@ def bert_gcn(
     """Logarithms of probabilities of the documents by split.
 
     Args:
-        config: how the encoder is fine-tuned, by cross-entropy and with a linear head, before the graph joins it;
-            epochs at most, batch size, patience, precision and seed go for what comes then, too.
+        config: how the encoder is fine-tuned before the graph joins it, by cross-entropy, from the linear head that
+            suits it as it was; epochs at most, batch size, patience, precision and seed go for what comes then, too.
         data: the documents; validation and test documents are nodes without a label.
         say: told how large the graph is and how training goes.
         inductive: leave the test documents out of the graph; the published system has them in it.
@@ -111,7 +111,7 @@ def _fine_tuned(config: RunConfig, data: LabelledSplits) -> TrainedClassifier:
     own = copy.deepcopy(config)
     own.training.output_dir = str(config.directory.path / FINE_TUNED)
     own.training.loss, own.training.setup, own.training.metric_for_best_model = "ce", "integrated", "macro_f1"
-    own.model.head = "linear"
+    own.model.head, own.model.head_start = "linear", "frozen"
     own.graph.index = own.graph.floor = False
     run_training(own, data.splits, overwrite=True, console=Console(quiet=True))
     config.training.precision = own.training.precision
