@@ -1,7 +1,7 @@
 """Pictures of a batch graph: before and after training, and at three kernel widths.
 
-Run `python benchmarks/picture.py RUN`, RUN being a run directory with a record, such as the one on MR that
-`benchmarks/page.py` leaves in runs/page/mr. Draws docs/batch-graph.svg and docs/widths.svg.
+Run `python benchmarks/picture.py RUN`, RUN being a run directory with a record: for the pictures in docs/ the
+one of G-Loss, seed 1, of plans/minilm.yaml. Draws docs/batch-graph.svg and docs/widths.svg.
 """
 
 import argparse

@@ -1,5 +1,6 @@
 """From YAML to runs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,8 @@ def test_a_search_on_one_data_set_serves_others(tmp_path: Path) -> None:
     assert [run.study for run in runs[:4]] == [runs[0].study] * 4 != [runs[4].study] * 4
     assert (runs[0].searched["data"], runs[0].searched["max_documents"]) == ("r8", 90)
     assert "max_documents" not in runs[0].settings
+    assert "learning_rate" in runs[0].space()
+    assert "learning_rate" not in replace(runs[0], search_with={"learning_rate": 1e-4}).space()
     assert [Bench(tmp_path, runs).trials(run) for run in runs] == [4, 0, 0, 0, 4, 0]
 
 

@@ -52,3 +52,11 @@ def test_a_table_goes_on_where_the_run_was_left() -> None:
     table = printed[printed.rindex("step") :].splitlines()
     assert [line.split()[0] for line in table[1:]] == ["5", "10"]
     assert table[1].rstrip().endswith("best")
+
+
+def test_an_evaluation_without_the_score_that_decides_is_a_line_without_a_cell() -> None:
+    before = [{"eval_accuracy": 0.9, "step": 5, "epoch": 0.5}]
+    printed = told(terminal=True, evaluations=1, before=before)
+    table = printed[printed.rindex("step") :].splitlines()
+    assert table[1].split() == ["5", "0.5", "0.9000"]
+    assert table[2].rstrip().endswith("best")

@@ -74,7 +74,7 @@ class Planned:
             return read_space(list(self.search))
         training = self.config(Path("run")).training
         space = paper_space(training.loss, training.setup)
-        return {name: values for name, values in space.items() if name not in self.settings}
+        return {name: values for name, values in space.items() if name not in self.searched}
 
     def config(self, output: Path) -> RunConfig:
         """All settings of the run.

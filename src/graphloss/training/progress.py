@@ -93,17 +93,17 @@ class Report(TrainerCallback):
 
     def _table(self, lines: int) -> Table:
         """The last evaluations, and the best one of all."""
-        table = Table(box=None, header_style="dim", pad_edge=False)
-        if not self.evaluations:
-            return table
-        choose = max if self.greater_is_better else min
-        best = choose(self.evaluations, key=lambda entry: entry[_title(self.decides)])
-        for name in (*best, ""):
+        table, score = Table(box=None, header_style="dim", pad_edge=False), _title(self.decides)
+        names = list(dict.fromkeys(name for entry in self.evaluations for name in entry))
+        for name in (*names, ""):
             table.add_column(name, justify="right")
-        for entry in self.evaluations:
-            if entry is best or entry in self.evaluations[-lines:]:
-                cells = [_cell(name, entry.get(name)) for name in best]
-                table.add_row(*cells, "best" if entry is best else "", style="bold" if entry is best else None)
+        choose = max if self.greater_is_better else min
+        scored = [entry for entry in self.evaluations if score in entry]  # it is left out where it is not finite
+        best = choose(scored, key=lambda entry: entry[score], default=None)
+        earlier = [entry for entry in self.evaluations[:-lines] if entry is best]
+        for entry in earlier + self.evaluations[-lines:]:
+            cells = [_cell(name, entry.get(name)) for name in names]
+            table.add_row(*cells, "best" if entry is best else "", style="bold" if entry is best else None)
         return table
 
     def _left(self, state: TrainerState) -> str:
