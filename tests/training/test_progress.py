@@ -58,5 +58,6 @@ def test_an_evaluation_without_the_score_that_decides_is_a_line_without_a_cell()
     before = [{"eval_accuracy": 0.9, "step": 5, "epoch": 0.5}]
     printed = told(terminal=True, evaluations=1, before=before)
     table = printed[printed.rindex("step") :].splitlines()
+    assert table[0].split() == ["step", "epoch", "loss", "cross-entropy", "accuracy", "macro-F1"]
     assert table[1].split() == ["5", "0.5", "0.9000"]
     assert table[2].rstrip().endswith("best")

@@ -94,7 +94,9 @@ class Report(TrainerCallback):
     def _table(self, lines: int) -> Table:
         """The last evaluations, and the best one of all."""
         table, score = Table(box=None, header_style="dim", pad_edge=False), _title(self.decides)
-        names = list(dict.fromkeys(name for entry in self.evaluations for name in entry))
+        found = dict.fromkeys(name for entry in self.evaluations for name in entry)
+        first = [name for name in ("step", "epoch", *LOSSES.values()) if name in found]
+        names = [*first, *(name for name in found if name not in first)]
         for name in (*names, ""):
             table.add_column(name, justify="right")
         choose = max if self.greater_is_better else min
