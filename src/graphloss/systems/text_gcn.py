@@ -77,7 +77,7 @@ def text_gcn(
     torch.manual_seed(seed)
     model = TextGCN(adjacency.shape[0], len(data.names))
     training, checking = nodes.labelled("train"), nodes.labelled("validation")
-    epochs = _train(model, lambda: model(everywhere, documents), nodes.labels, training, checking)
+    epochs = train_full_batch(model, lambda: model(everywhere, documents), nodes.labels, training, checking)
     say(f"stopped after {epochs} epochs")
     with torch.no_grad():
         logits = model(everywhere, documents)
@@ -87,14 +87,25 @@ def text_gcn(
     return {split: values.double().numpy() for split, values in found.items()}
 
 
-def _train(
+def train_full_batch(
     model: nn.Module,
     logits_of: Callable[[], Tensor],
     labels: Int[Tensor, " n"],
     training: Int[Tensor, " t"],
     checking: Int[Tensor, " v"],
 ) -> int:
-    """Train by the loss of some nodes until that of others gets no better; gives the number of epochs."""
+    """Train a convolution as in the paper, by the loss of some nodes until that of others gets no better.
+
+    Args:
+        model: what is trained.
+        logits_of: gives the (n, C) logits of all documents.
+        labels: (n,) classes.
+        training: nodes whose loss is minimized.
+        checking: nodes whose loss is watched.
+
+    Returns:
+        The number of epochs, each one step.
+    """
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
     losses: list[float] = []
     for epoch in range(1, EPOCHS + 1):
