@@ -1,5 +1,6 @@
 """Writes the tables in the README and in docs/ from the files under results/; `--check` only compares."""
 
+import csv
 import json
 import sys
 from collections.abc import Callable
@@ -275,9 +276,25 @@ def bench_tables(name: str) -> str:
     return path.read_text().strip().replace("## ", "### ") if path.exists() else NOT_MEASURED
 
 
+def bench_grid(name: str) -> str:
+    """Test accuracy of a bench by method and data set."""
+    path = ROOT / "results" / name / "tables.csv"
+    if not path.exists():
+        return NOT_MEASURED
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    sets = list(dict.fromkeys(row["data"] for row in rows))
+    cells = {(row["method"], row["data"]): f"{100 * float(row['accuracy']):.1f}" for row in rows}
+    lines = [f"| test accuracy | {' | '.join(sets)} |", "|---" * (len(sets) + 1) + "|"]
+    for method in dict.fromkeys(row["method"] for row in rows):
+        lines.append(f"| {method} | {' | '.join(cells.get((method, data), '') for data in sets)} |")
+    return "\n".join([*lines, "", (path.parent / "tables.md").read_text().strip().splitlines()[-1]])
+
+
 TABLES = {
     "minilm": partial(bench_tables, "minilm"),
+    "bertgcn": partial(bench_tables, "bertgcn"),
     "departures": partial(bench_tables, "departures"),
+    "starts": partial(bench_grid, "starts"),
     "mr": mr_table,
     "demo": demo_table,
     "profile": profile_table,

@@ -131,6 +131,8 @@ def test_settings_that_all_share_are_named_once(tmp_path: Path) -> None:
     finished(bench, {"ce": 9, "gloss": 5, "textgcn": 9})
     assert only(bench).methods == ["minilm ce", "minilm gloss", "textgcn"]
     assert "Alike in all runs that read it: max_length 64." in Tables(bench).markdown()
+    other = Bench(tmp_path, [*runs, Planned(usual | {"loss": "gloss", "graph_weight": 0.5})])
+    assert "Alike in all runs that read it: max_length 64." in Tables(other).markdown()
     more = Bench(tmp_path / "more", [*runs, Planned({"data": "mr", "seed": 1, "encoder": "minilm", "loss": "ce"})])
     finished(more, {"ce": 9, "gloss": 5, "textgcn": 9})
     assert only(more).methods == ["minilm ce max_length=64", "minilm gloss max_length=64", "textgcn", "minilm ce"]

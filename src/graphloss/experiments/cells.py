@@ -156,11 +156,14 @@ def method_of(run: Planned, shared: Collection[str] = ()) -> str:
 
 
 def shared_settings(runs: list[Planned]) -> dict[str, Any]:
-    """Settings that do not tell methods apart, with their one value."""
+    """Settings that do not tell methods apart, with their one value: all runs that train an encoder have it."""
+    trained = [run for run in runs if run.system == "encoder"]
     values: dict[str, list[Any]] = {}
     for run in runs:
         for name, value in run.settings.items():
-            if name not in (*NOT_A_METHOD, "encoder", "loss", "setup"):
+            if name not in (*NOT_A_METHOD, "encoder", "loss", "setup") and all(
+                name in each.settings for each in trained
+            ):
                 values.setdefault(name, []).append(value)
     same = {name: found[0] for name, found in values.items() if all(value == found[0] for value in found)}
     apart = {method_of(run) for run in runs}
