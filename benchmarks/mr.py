@@ -15,7 +15,7 @@ RUNS = [(loss, head) for head in ("stock", "linear") for loss in ("ce", "gloss")
 
 
 def train(loss: str, head: str, output: Path) -> None:
-    flags = f"--data mr --encoder minilm --loss {loss} --head {head} --output_dir {output} --overwrite"
+    flags = f"--data mr --loss {loss} --head {head} --head_start random --output_dir {output} --overwrite"
     print("graphloss train", flags, flush=True)
     subprocess.run([sys.executable, "-m", "graphloss", "train", *flags.split()], check=True)
 

@@ -52,7 +52,7 @@ def lines(path: Path) -> list[dict]:
 
 
 def test_a_run_learns_and_leaves_what_is_documented(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
-    run = train("--logging_steps", "1")
+    run = train("--logging_steps", "1", "--patience", "0")
     assert {path.name for path in run.iterdir()} == FILES
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["test"]["accuracy"] > 0.8

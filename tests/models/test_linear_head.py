@@ -24,6 +24,13 @@ def test_separable_classes_are_learned() -> None:
     assert (head.weight.shape, head.bias.shape, head.left_out.shape) == ((3, 6), (3,), (30, 3))
 
 
+def test_a_head_without_a_bias() -> None:
+    embeddings, labels = clusters([0, 1, 2] * 10)
+    head = fit_linear_head(embeddings, labels, 3, bias=False)
+    assert not head.bias.any()
+    assert torch.equal((embeddings @ head.weight.T).argmax(1), labels)
+
+
 def test_logits_by_hand() -> None:
     head = LinearHead(torch.tensor([[1.0, 2.0], [0.0, -1.0]]), torch.tensor([0.5, 0.0]), torch.zeros(0, 2))
     assert head.logits(torch.tensor([[1.0, 1.0], [0.0, 3.0]], dtype=torch.bfloat16)).tolist() == [

@@ -111,17 +111,6 @@ def _dropouts(config: PreTrainedConfig) -> list[str]:
     return [name for name in config.to_dict() if "dropout" in name or name.endswith("_pdrop")]
 
 
-def divide_logits(model: Classifier, temperature: float) -> None:
-    """Divide the logits by a temperature for good: the weights of the last layer are divided, whatever serves them."""
-    config = model.config
-    last = [
-        layer for layer in model.modules() if isinstance(layer, nn.Linear) and layer.out_features == config.num_labels
-    ]
-    with torch.no_grad():
-        for weights in last[-1].parameters():
-            weights.div_(temperature)
-
-
 def save_classifier(model: Classifier, folder: Path) -> None:
     """Write a classifier so that transformers loads it: weights and config; the linear head in a file of its own."""
     if isinstance(model, LinearHeadClassifier):

@@ -29,23 +29,27 @@ class LinearHead(NamedTuple):
         return embeddings.float() @ self.weight.T + self.bias
 
 
-def fit_linear_head(embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"], num_labels: int) -> LinearHead:
+def fit_linear_head(
+    embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"], num_labels: int, *, bias: bool = True
+) -> LinearHead:
     """Logistic regression on embeddings, its regularization chosen by the likelihood of five left-out folds.
 
     Args:
         embeddings: (n, d) float, of any length.
         labels: (n,) classes; documents labelled -100 are left out, and get logits of the head itself.
         num_labels: C; a class without a document is never predicted.
+        bias: whether there is one; without, it is zero.
     """
     known = np.flatnonzero(labels.numpy() >= 0)
     points, classes = embeddings.float().numpy()[known], labels.numpy()[known]
     scale = float(np.sqrt((points**2).sum(axis=1).mean())) or 1.0  # about unit length, which the strengths are made for
     points = points / scale
     fold = _folds(classes)
-    fits = [_left_out(points, classes, fold, num_labels, strength) for strength in STRENGTHS]
+    fits = [_left_out(points, classes, fold, num_labels, strength, bias) for strength in STRENGTHS]
     _, strength, logits = max(fits, key=lambda fit: fit[0])
-    weight, bias = _fit(points, classes, num_labels, strength)
-    head = LinearHead(torch.from_numpy(weight / scale), torch.from_numpy(bias), torch.empty(0, num_labels))
+    weight, shift = _fit(points, classes, num_labels, strength, bias)
+    shift = shift if bias else np.zeros_like(shift)
+    head = LinearHead(torch.from_numpy(weight / scale), torch.from_numpy(shift), torch.empty(0, num_labels))
     left_out = head.logits(embeddings)
     left_out[torch.from_numpy(known)] = torch.from_numpy(logits)
     return head._replace(left_out=left_out)
@@ -110,28 +114,30 @@ def _folds(classes: np.ndarray) -> np.ndarray:
 
 
 def _left_out(
-    points: np.ndarray, classes: np.ndarray, fold: np.ndarray, num_labels: int, strength: float
+    points: np.ndarray, classes: np.ndarray, fold: np.ndarray, num_labels: int, strength: float, bias: bool
 ) -> tuple[float, float, np.ndarray]:
     """The likelihood of left-out documents, the strength, and their logits."""
     logits = np.zeros((len(points), num_labels), dtype=np.float32)
     for number in range(FOLDS):
-        weight, bias = _fit(points[fold != number], classes[fold != number], num_labels, strength)
-        logits[fold == number] = points[fold == number] @ weight.T + bias
+        weight, shift = _fit(points[fold != number], classes[fold != number], num_labels, strength, bias)
+        logits[fold == number] = points[fold == number] @ weight.T + shift
     loss = torch.nn.functional.cross_entropy(torch.from_numpy(logits).clamp_min(-30.0), torch.from_numpy(classes))
     return -float(loss), strength, logits
 
 
-def _fit(points: np.ndarray, classes: np.ndarray, num_labels: int, strength: float) -> tuple[np.ndarray, np.ndarray]:
+def _fit(
+    points: np.ndarray, classes: np.ndarray, num_labels: int, strength: float, bias: bool
+) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.linear_model import LogisticRegression  # when first asked for: a run should start without it
 
     present = np.unique(classes)
     weight = np.zeros((num_labels, points.shape[1]), dtype=np.float32)
-    bias = np.full(num_labels, -30.0, dtype=np.float32)
+    shift = np.full(num_labels, -30.0, dtype=np.float32)
     if len(present) == 1:
-        bias[present] = 0.0
-        return weight, bias
-    model = LogisticRegression(C=strength, tol=1e-3, max_iter=300).fit(points, classes)
+        shift[present] = 0.0
+        return weight, shift
+    model = LogisticRegression(C=strength, tol=1e-3, max_iter=300, fit_intercept=bias).fit(points, classes)
     two = len(present) == 2  # then there is one row, for the second class against the first
     weight[present] = np.concatenate([-model.coef_, model.coef_]) / 2 if two else model.coef_
-    bias[present] = np.concatenate([-model.intercept_, model.intercept_]) / 2 if two else model.intercept_
-    return weight, bias
+    shift[present] = np.concatenate([-model.intercept_, model.intercept_]) / 2 if two else model.intercept_
+    return weight, shift

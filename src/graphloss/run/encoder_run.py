@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 from transformers import PrinterCallback, TrainerCallback, set_seed
 
 from graphloss.data.splits import Splits
 from graphloss.errors import InputError
 from graphloss.models.adapters import add_adapters, merge_adapters
-from graphloss.models.classifier import Classifier
+from graphloss.models.classifier import Classifier, LinearHeadClassifier
+from graphloss.models.forward import Answers
+from graphloss.models.last_layer import last_layer, set_last_layer, without_last_layer
 from graphloss.models.linear_head import LinearHead, fit_by_adam, fit_linear_head
 from graphloss.run.config import RunConfig
 from graphloss.run.documents import LabelledSplits, read_documents_of
@@ -107,22 +110,39 @@ class _EncoderRun:
         """A linear head on the encoder as it was published, with its answers for the training documents."""
         self.say("fitting a linear head to the encoder as it was")
         model = self.space.build("linear")
+        train = self._untouched(model)
+        head = self._fit(train.embeddings)
+        set_last_layer(model, head)
+        return Trained(model, train._replace(logits=head.logits(train.embeddings)), head.left_out)
+
+    def _begin_at_frozen(self, model: Classifier) -> None:
+        """Fit the last layer of a new classifier to what it reads."""
+        if isinstance(model, LinearHeadClassifier):
+            model.head.load_state_dict(self.frozen.model.get_submodule("head").state_dict())
+        else:
+            self.say("fitting the last layer to the encoder as it was")
+            features = self._untouched(model).logits
+            set_last_layer(model, self._fit(features, bias=last_layer(model)[1].bias is not None))
+
+    def _untouched(self, model: Classifier) -> Answers:
+        """What the last layer of a new classifier reads of the training documents, and their embeddings."""
         self.config.training.settle_precision(self.say)
         nn.Module.to(model, self.config.training.device)
-        train = self.space.training_answer(model)
-        head = fit_linear_head(train.embeddings, torch.tensor(self.data.ids["train"]), len(self.data.names))
-        _set_head(model, head)
-        return Trained(model, train._replace(logits=head.logits(train.embeddings)), head.left_out)
+        with without_last_layer(model):
+            return self.space.training_answer(model)
+
+    def _fit(self, features: Float[Tensor, "n d"], *, bias: bool = True) -> LinearHead:
+        return fit_linear_head(features, torch.tensor(self.data.ids["train"]), len(self.data.names), bias=bias)
 
     def fine_tune(self, *, overwrite: bool, resume: bool, callbacks: Sequence[TrainerCallback] = ()) -> Classifier:
         """Train the encoder and its head, which is left as it was in the standalone set-up."""
         checkpoint = self._checkpoint() if resume and not overwrite else None
         self._check_validation()
-        start = self.frozen.model if self.config.model.head_start == "frozen" and checkpoint is None else None
         set_seed(self.config.training.seed)
         model = self.space.build(self.config.model.head)
-        if start is not None:
-            model.get_submodule("head").load_state_dict(start.get_submodule("head").state_dict())
+        integrated = self.config.training.setup == "integrated"  # else the head learns nothing
+        if integrated and self.config.model.head_start == "frozen" and checkpoint is None:
+            self._begin_at_frozen(model)
         if self.config.model.lora_rank:
             add_adapters(model, self.config.model.lora_rank)
         trainer = self._trainer(model)
@@ -173,13 +193,13 @@ class _EncoderRun:
         """Fit a linear head to an encoder that was trained without one."""
         self.say("fitting a linear head to the encoder as it is now")
         train = self.space.training_answer(model)
-        labels, size = torch.tensor(self.data.ids["train"]), len(self.data.names)
         if self.config.training.probe == "logistic":
-            head = fit_linear_head(train.embeddings, labels, size)
+            head = self._fit(train.embeddings)
         else:
+            labels, size = torch.tensor(self.data.ids["train"]), len(self.data.names)
             checked = self.space.answer(model, "validation").embeddings, torch.tensor(self.data.ids["validation"])
             head = fit_by_adam(train.embeddings, labels, size, *checked, seed=self.config.training.seed)
-        _set_head(model, head)
+        set_last_layer(model, head)
         return Trained(model, train._replace(logits=head.logits(train.embeddings)))
 
     def _check_validation(self) -> None:
@@ -207,10 +227,6 @@ class _EncoderRun:
         if trainer.is_fsdp_enabled and self.config.model.lora_rank:
             raise InputError("--lora_rank does not go together with FSDP; leave one of them out")
         return trainer
-
-
-def _set_head(model: Classifier, head: LinearHead) -> None:
-    model.get_submodule("head").load_state_dict({"weight": head.weight, "bias": head.bias})
 
 
 def _keep_decisions(config: RunConfig) -> None:

@@ -15,8 +15,9 @@ from graphloss.inference.document_graph import DocumentGraph, fit_graph
 from graphloss.inference.index import Index, Views
 from graphloss.inference.index_files import fingerprint
 from graphloss.inference.votes import smoothed
-from graphloss.models.classifier import Classifier, divide_logits, save_classifier
+from graphloss.models.classifier import Classifier, save_classifier
 from graphloss.models.forward import Answers
+from graphloss.models.last_layer import divide_logits
 from graphloss.models.sentence_encoder import write_modules
 from graphloss.run.record import Embeddings, write_record
 from graphloss.run.results import Probabilities, scores, write_predictions

@@ -15,7 +15,7 @@ COMPONENTS = 32
 NEIGHBOURS = 3
 TILE = 4_000_000  # shares formed at once, however many documents there are
 
-Embeddings = dict[str, Float[Tensor, "n d"]]  # by split
+Embeddings = dict[str, Float[Tensor, "_ d"]]  # by split
 
 
 def write_record(

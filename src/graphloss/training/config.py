@@ -96,10 +96,10 @@ class ModelConfig:
         ("stock", "linear"),
     )
     head_start: str = option(
-        "random",
-        "Weights that a linear head starts from: random, or frozen, those fitted to the encoder as it was, so that "
-        "training starts from its accuracy.",
-        ("random", "frozen"),
+        "frozen",
+        "Weights that the last layer of the head starts from: frozen, those fitted to the encoder as it was, so that "
+        "training starts from its accuracy; or random.",
+        ("frozen", "random"),
     )
     pooling: str = option(
         "auto",
@@ -121,8 +121,6 @@ class ModelConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.head_start == "frozen" and self.head != "linear":
-            raise InputError(f"head_start frozen needs --head linear, got --head {self.head}")
         if self.dropout is not None and not 0.0 <= self.dropout < 1.0:
             raise InputError(f"dropout must lie in [0, 1), got {self.dropout}")
 
