@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from graphloss.cli.main import main
 from graphloss.data.files import read_table
+from graphloss.run.workspace import Workspace
 from tests.conftest import FILLER, WORDS, sentences
 
 
@@ -219,6 +220,19 @@ def test_fine_tuning_starts_from_the_frozen_head(
     if head == "linear":
         floor = scores["frozen"]["floor"]["test"]["accuracy"]
         assert scores["frozen"]["test"]["accuracy"] == pytest.approx(floor, abs=0.05)
+
+
+def test_the_untouched_encoder_is_asked_once(
+    encoders: dict[str, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the start of the stock head and for the floor; then the trained one for the index."""
+    asked = []
+    ask = Workspace.training_answer
+    monkeypatch.setattr(Workspace, "training_answer", lambda space, model: asked.append(model) or ask(space, model))
+    flags = ["--encoder", str(encoders["bert"]), "--use_cpu", "--max_steps", "1", "--output_dir", str(tmp_path / "run")]
+    assert main(["train", "--data", str(data), *flags]) == 0
+    assert len(asked) == 2
+    assert "floor" in json.loads((tmp_path / "run" / "metrics.json").read_text())
 
 
 def test_unlabelled_documents_join_training_and_leaks_are_named(

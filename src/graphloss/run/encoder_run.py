@@ -93,6 +93,7 @@ class _EncoderRun:
 
     space: Workspace
     meter: Meter = field(default_factory=Meter)
+    _before: Answers | None = None  # of the training documents by the encoder as it was, where it was asked
 
     def __post_init__(self) -> None:
         self.config, self.data, self.say = self.space.config, self.space.data, self.space.say
@@ -110,7 +111,8 @@ class _EncoderRun:
         """A linear head on the encoder as it was published, with its answers for the training documents."""
         self.say("fitting a linear head to the encoder as it was")
         model = self.space.build("linear")
-        train = self._untouched(model)
+        train = self._before or self._untouched(model)  # the embeddings are the same below any head
+        nn.Module.to(model, self.config.training.device)
         head = self._fit(train.embeddings)
         set_last_layer(model, head)
         return Trained(model, train._replace(logits=head.logits(train.embeddings)), head.left_out)
@@ -129,7 +131,8 @@ class _EncoderRun:
         self.config.training.settle_precision(self.say)
         nn.Module.to(model, self.config.training.device)
         with without_last_layer(model):
-            return self.space.training_answer(model)
+            self._before = self.space.training_answer(model)
+        return self._before
 
     def _fit(self, features: Float[Tensor, "n d"], *, bias: bool = True) -> LinearHead:
         return fit_linear_head(features, torch.tensor(self.data.ids["train"]), len(self.data.names), bias=bias)
