@@ -20,8 +20,9 @@ TIMED = {
     "triplet": "TripletMarginLoss",
     "batch_all": "BatchAllTripletLoss",
 }
-LOSSES = {"ce": "cross-entropy", "gloss": "G-Loss + cross-entropy"}
-TRAINED = LOSSES | {
+TRAINED = {
+    "ce": "cross-entropy",
+    "gloss": "G-Loss + cross-entropy",
     "scl": "supervised contrastive + cross-entropy",
     "triplet": "batch-all triplet + cross-entropy",
     "cosine": "cosine of all pairs + cross-entropy",
@@ -44,24 +45,6 @@ NOT_MEASURED = "Not measured on this hardware yet."
 
 def result(name: str) -> Any:
     return json.loads((ROOT / "results" / f"{name}.json").read_text())
-
-
-def mr_table() -> str:
-    lines = ["| MR test set, all-MiniLM-L6-v2, one seed | stock head | linear head |", "|---|---|---|"]
-    scores = {(row["loss"], row["head"]): row["metrics"]["test"] for row in result("mr")}
-    for loss, name in LOSSES.items():
-        cells = [
-            f"{100 * scores[loss, head]['accuracy']:.1f} / {100 * scores[loss, head]['macro_f1']:.1f}"
-            for head in ("stock", "linear")
-        ]
-        lines.append(f"| {name} | {cells[0]} | {cells[1]} |")
-    documents = scores["ce", "stock"]["n"]
-    half_width = 1.96 * (0.83 * 0.17 / documents) ** 0.5
-    lines += [
-        "",
-        f"Accuracy / macro-F1 in %, {documents} documents: a 95 % interval is ±{100 * half_width:.1f} points wide.",
-    ]
-    return "\n".join(lines)
 
 
 def milliseconds(seconds: float) -> str:
@@ -295,7 +278,6 @@ TABLES = {
     "bertgcn": partial(bench_tables, "bertgcn"),
     "departures": partial(bench_tables, "departures"),
     "starts": partial(bench_grid, "starts"),
-    "mr": mr_table,
     "demo": demo_table,
     "profile": profile_table,
     "speed": speed_table,

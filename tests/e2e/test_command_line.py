@@ -122,6 +122,8 @@ def test_predictions_scores_and_embeddings_of_the_saved_model(
 ) -> None:
     run = train("--head", head, "--quiet", encoder=encoder)
     assert capsys.readouterr().out == ""
+    if encoder == "bert":  # pooled by the mean, which its stock head reads by a layer more
+        assert json.loads((run / "model" / "config.json").read_text())["num_hidden_layers"] == 2 + (head == "stock")
 
     output = tmp_path / "predicted.csv"
     assert main(["predict", "--model", str(run), "--input", str(data / "test.csv"), "--output", str(output)]) == 0

@@ -202,7 +202,7 @@ def test_an_index_that_does_not_belong_is_refused(
 
 @pytest.mark.parametrize("head", ["stock", "linear"])
 def test_fine_tuning_starts_from_the_frozen_head(
-    head: str, encoders: dict[str, Path], data: Path, tmp_path: Path
+    head: str, encoders: dict[str, Path], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = AutoConfig.from_pretrained(encoders["bert"], initializer_range=0.05)  # lest all documents are nearly alike
     torch.manual_seed(0)
@@ -215,11 +215,14 @@ def test_fine_tuning_starts_from_the_frozen_head(
         output = ["--output_dir", str(tmp_path / start), "--head_start", start]
         assert main(["train", "--data", str(data), *flags, *output]) == 0
         scores[start] = json.loads((tmp_path / start / "metrics.json").read_text())
+        split, floor = scores[start]["validation"], scores[start]["floor"]["validation"]
+        below = "training ended below the encoder as it was" in capsys.readouterr().out.replace("\n", " ")
+        assert below == (split["accuracy"] < floor["accuracy"]), start
+        assert below or start == "frozen"
     assert scores["random"]["floor"] == scores["frozen"]["floor"]
     assert scores["frozen"]["test"]["accuracy"] > scores["random"]["test"]["accuracy"] + 0.05
-    if head == "linear":
-        floor = scores["frozen"]["floor"]["test"]["accuracy"]
-        assert scores["frozen"]["test"]["accuracy"] == pytest.approx(floor, abs=0.05)
+    floor = scores["frozen"]["floor"]["test"]["accuracy"]
+    assert scores["frozen"]["test"]["accuracy"] == pytest.approx(floor, abs=0.05)
 
 
 def test_the_untouched_encoder_is_asked_once(

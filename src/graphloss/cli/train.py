@@ -102,6 +102,11 @@ def _summarize(directory: RunDirectory, metrics: dict, console: Terminal, predic
                 console.print(f"{split}, {name}: {line}, {scores[split]['n']} documents")
     if "graph" in metrics and metrics["graph"]["weight"] == 0.0:
         console.print("the graph has weight 0 in predictions: on validation documents it did not help the head")
+    if "floor" in metrics and metrics["validation"]["accuracy"] < metrics["floor"]["validation"]["accuracy"]:
+        console.print(
+            "training ended below the encoder as it was, which --setup frozen keeps; more labels or epochs, or another "
+            "learning rate, may do better"
+        )
     for path, purpose in (
         (directory.model, "the model, for graphloss, transformers and sentence-transformers"),
         (directory.index, "the training documents, for predict --graph and explain"),

@@ -13,6 +13,7 @@ from graphloss.data.tokens import encode
 from graphloss.models.classifier import Classifier, build_classifier
 from graphloss.models.encoder import Encoder, fitting_length, load_encoder
 from graphloss.models.forward import Answers, answer
+from graphloss.models.mean_layer import add_mean_layer
 from graphloss.run.config import RunConfig
 from graphloss.run.documents import LabelledSplits
 from graphloss.training.distributed import in_shares
@@ -56,8 +57,11 @@ class Workspace:
         return cache(self.say)
 
     def build(self, head: str) -> Classifier:
-        """The encoder with a new head, "stock" or "linear"."""
-        return build_classifier(
+        """The encoder with a new head, "stock" or "linear".
+
+        Where the run has the stock head and the graph sees the mean of the tokens, the head is to see it, too.
+        """
+        model = build_classifier(
             self.encoder,
             self.data.names,
             head=head,
@@ -65,6 +69,12 @@ class Workspace:
             attn_implementation=self.config.model.attn_implementation,
             dropout=self.config.model.dropout,
         )
+        if self.config.model.head == "stock" and self.pooling == "mean" and not add_mean_layer(model):
+            self.say_once(
+                "note: the stock head of this architecture does not read the mean of the tokens, which the graph sees; "
+                "--head linear does"
+            )
+        return model
 
     def tokens(self, split: str) -> Dataset:
         """The documents of a split, tokenized, with the numbers of their classes."""

@@ -91,8 +91,9 @@ class ModelConfig:
     encoder: str = option("minilm", "Encoder: minilm, a folder with a saved model, or a name on the hub.")
     head: str = option(
         "stock",
-        "Classification head: stock, the architecture's own, which every tool can serve; or linear, the paper's, one "
-        "layer on the embedding that the graph sees.",
+        "Classification head: stock, the architecture's own, which every tool can serve, handed the mean of the tokens "
+        "by a layer of the encoder where the graph sees the mean; or linear, the paper's, one layer on the embedding "
+        "that the graph sees.",
         ("stock", "linear"),
     )
     head_start: str = option(
