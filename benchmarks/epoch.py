@@ -1,15 +1,16 @@
-"""Whole runs of `graphloss train`: an epoch, the time until the first step, and the answers for a test split.
+"""Epochs of all losses, and `graphloss train` around them: the time until the first step, the answers for a test split.
 
-Run `GRAPHLOSS_DATA=FOLDER python benchmarks/epoch.py --state runs/epoch.json`; half an hour. What is finished stands in
-the file of `--state`, and the same command goes on from there. Prints three tables with the bounds that are promised,
-writes results/epoch.json and draws docs/epoch.svg. `--quick` takes the first documents of MR's splits, and writes
-nothing. With `--device cuda` the same, into results/epoch_cuda.json. Where GRAPHLOSS_DATA names no folder,
+Run `GRAPHLOSS_DATA=FOLDER python benchmarks/epoch.py --state runs/epoch.json`; a quarter of an hour. What is finished
+stands in the file of `--state`, and the same command goes on from there. Prints three tables with the bounds that are
+promised, writes results/epoch.json and draws docs/epoch.svg. `--quick` takes the first documents of MR's splits, and
+writes nothing. With `--device cuda` the same, into results/epoch_cuda.json. Where GRAPHLOSS_DATA names no folder,
 docstrings stand in for MR.
 
-An epoch is a process of `graphloss train` from its start to its end, scores and all, that keeps no tokens. The time
-until the first step is that of a process which ends where its first step would begin, once with an empty cache of
-tokens and once again; the head is random, as the default adds the same pass of the encoder to both. The answers are
-those of `graphloss.models.forward.answer`, beside a loop over batches of 128 documents padded to 128 tokens in float32.
+The losses take turns, batch by batch: each trains an encoder of its own on the same documents, and a machine whose
+speed drifts slows all alike. The time until the first step is that of a process of `graphloss train` which ends where
+its first step would begin, once with an empty cache of tokens and once again; the head is random, as the default adds
+the same pass of the encoder to both. The answers are those of `graphloss.models.forward.answer`, beside a loop over
+batches of 128 documents padded to 128 tokens in float32.
 """
 
 import argparse
@@ -31,9 +32,17 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import report  # noqa: E402
-from benchmarks.steps import BATCH, MAX_LENGTH, data_is_there, splits_of  # noqa: E402
+from benchmarks.steps import (  # noqa: E402
+    BATCH,
+    MAX_LENGTH,
+    TrainingStep,
+    data_is_there,
+    draw,
+    make_trainer,
+    splits_of,
+)
 from benchmarks.tables import TRAINED as LOSSES  # noqa: E402
-from benchmarks.timing import median_times  # noqa: E402
+from benchmarks.timing import median_times, seconds  # noqa: E402
 from graphloss.cli.output import quiet_libraries  # noqa: E402
 from graphloss.data.documents import Documents, label_names  # noqa: E402
 from graphloss.data.splits import SPLITS, Splits  # noqa: E402
@@ -49,31 +58,25 @@ TURNS = 3
 QUICK_DOCUMENTS = 256
 SECOND_START, EVALUATION, OTHER_LOSS = 0.5, 0.4, 1.05
 STARTED = 42  # the exit status that no run ends with
-TRAIN = "import sys; from graphloss.cli.main import main; sys.exit(main(sys.argv[1:]))"
 TRAIN_UNTIL_THE_FIRST_STEP = f"""
-import os
+import os, sys
+from graphloss.cli.main import main
 from graphloss.training.trainer import GraphLossTrainer
 GraphLossTrainer.training_step = lambda *given: os._exit({STARTED})
-{TRAIN}
+sys.exit(main(sys.argv[1:]))
 """
 
 
-def run(program: str, flags: list[str], status: int) -> float:
-    """Seconds of a process of `graphloss train`.
-
-    Args:
-        program: what Python is given.
-        flags: of `graphloss train`.
-        status: that it should end with.
-    """
+def until_the_first_step(flags: list[str]) -> float:
+    """Seconds of a process of `graphloss train` that ends where its first step would begin."""
     start = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-c", program, "train", *flags],
+        [sys.executable, "-c", TRAIN_UNTIL_THE_FIRST_STEP, "train", *flags],
         env=os.environ | {"HF_HUB_OFFLINE": "1"},
         stdout=subprocess.PIPE,
     )
     took = time.perf_counter() - start
-    if done.returncode != status:
+    if done.returncode != STARTED:
         sys.exit(f"graphloss train {' '.join(flags)}: exit status {done.returncode}")
     return took
 
@@ -84,11 +87,23 @@ def flags(data: str, folder: Path, options: argparse.Namespace, **others: Any) -
     return [*given, "--overwrite", *(["--use_cpu"] if options.device == "cpu" else [])]
 
 
-def epoch(data: str, loss: str, options: argparse.Namespace) -> float:
-    """Seconds of a whole run of one epoch."""
-    with tempfile.TemporaryDirectory() as folder:
-        settings = {"loss": loss, "num_train_epochs": 1, "patience": 0, "cache_dir": "none"}
-        return run(TRAIN, flags(data, Path(folder), options, **settings), 0)
+def epochs(data: str, options: argparse.Namespace) -> dict[str, float]:
+    """Seconds of the steps of one epoch of each loss."""
+    count = QUICK_DOCUMENTS if options.quick else len(splits_of(data)[0].train)
+    drawn = draw(data, count)
+    steps = {
+        loss: TrainingStep(make_trainer(drawn, device=options.device, loss=loss, precision="auto")) for loss in LOSSES
+    }
+    order, times = list(LOSSES), dict.fromkeys(LOSSES, 0.0)
+    for start in range(-BATCH, count, BATCH):  # a first turn is not counted
+        rows = range(max(start, 0), min(max(start, 0) + BATCH, count))
+        for loss in order:
+            step = steps[loss]
+            took = seconds(lambda step=step, rows=rows: step(step.batch(rows)))
+            times[loss] += took if start >= 0 else 0.0
+        order = [*order[1:], order[0]]
+        report.progress(f"{start + BATCH} of {count} documents")
+    return times
 
 
 def two_starts(data: str, options: argparse.Namespace) -> list[float]:
@@ -96,7 +111,7 @@ def two_starts(data: str, options: argparse.Namespace) -> list[float]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         given = flags(data, folder, options, cache_dir=folder / "cache", head_start="random")
-        return [run(TRAIN_UNTIL_THE_FIRST_STEP, given, STARTED) for _ in range(2)]
+        return [until_the_first_step(given) for _ in range(2)]
 
 
 def starts(name: str, data: str, options: argparse.Namespace, state: report.State) -> dict[str, float]:
@@ -159,16 +174,11 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     sets, splits, source = data_sets(options, folder)
     two_starts(sets[DATA], options)  # libraries come into the page cache
     found = {name: starts(name, data, options, state) for name, data in sets.items()}
-    times: dict[str, list[float]] = {loss: [] for loss in LOSSES}
-    for number in range(1 if options.quick else TURNS):
-        for loss in LOSSES:
-            name = f"epoch {loss} {number}"
-            times[loss].append(state.once(name, lambda loss=loss: epoch(sets[DATA], loss, options)))
     assert splits.test is not None
     return {
         "texts": source,
         "documents": len(splits.test),
-        "epoch": {loss: statistics.median(values) for loss, values in times.items()},
+        "epoch": state.once("epochs", lambda: epochs(DATA, options)),
         "starts": found,
         "evaluation": state.once("evaluation", lambda: evaluation(splits, options)),
     }
@@ -189,7 +199,7 @@ def bounds(results: dict[str, Any]) -> list[report.Bound]:
 
 def table(results: dict[str, Any]) -> str:
     times, answers = results["epoch"], results["evaluation"]
-    lines = ["one epoch, whole process, seconds"]
+    lines = ["the steps of one epoch, seconds"]
     lines += [f"  {text:<30}{times[loss]:9.1f}{times[loss] / times['ce']:9.3f}" for loss, text in LOSSES.items()]
     lines += ["until the first step, seconds         first   second    share"]
     lines += [

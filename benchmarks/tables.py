@@ -182,7 +182,7 @@ def batch_rows(found: dict[str, Any]) -> list[str]:
 
 def epoch_rows(found: dict[str, Any]) -> list[str]:
     epoch, starts, evaluation = found["epoch"], found["starts"], found["evaluation"]
-    lines = ["| one epoch on MR, whole process | seconds | times cross-entropy |", "|---|---|---|"]
+    lines = ["| the steps of one epoch on MR | seconds | times cross-entropy |", "|---|---|---|"]
     for loss, text in TRAINED.items():
         if loss in epoch:
             lines.append(f"| {text} | {epoch[loss]:.1f} | {epoch[loss] / epoch['ce']:.3f} |")

@@ -16,6 +16,7 @@ from graphloss.cli.main import VERBS, main
 from graphloss.data.files import read_documents
 from graphloss.inference.classifier import TrainedClassifier
 from graphloss.run import encoder_run
+from graphloss.training.run_directory import source_commit
 
 Train = Callable[..., Path]
 FILES = {"config.yaml", "environment.json", "history.jsonl", "index", "metrics.json", "model", "predictions.parquet"}
@@ -76,9 +77,7 @@ def test_a_run_learns_and_leaves_what_is_documented(train: Train, capsys: pytest
     environment = json.loads((run / "environment.json").read_text())
     assert environment["versions"].keys() >= {"python", "torch", "transformers", "graphloss"}
     assert environment["seed"] == 42
-    last_change = ["git", "log", "-1", "--format=%H", "--", "src/graphloss"]
-    commit = subprocess.run(last_change, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
-    assert environment["commit"] == (commit.stdout.strip() or None)
+    assert environment["commit"] == source_commit()
 
     saved = {path.relative_to(run / "model").as_posix() for path in (run / "model").rglob("*")}
     assert {"model.safetensors", "config.json", "tokenizer.json", "modules.json", "1_Pooling/config.json"} <= saved

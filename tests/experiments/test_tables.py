@@ -32,7 +32,7 @@ def finished(bench: Bench, wrong: dict[str, int]) -> None:
         (path / "metrics.json").write_text(json.dumps(metrics))
         versions = {"graphloss": "1.0", "torch": "2.13", "transformers": "5.1"}
         environment = {
-            "commit": "0123456789abc",
+            "commit": "0123456789abc and more",
             "processor": "x86_64",
             "device": "cpu",
             "cores": 2,
@@ -108,7 +108,7 @@ def test_files_and_another_row_to_test_against(bench: Bench, tmp_path: Path) -> 
     assert "against *textgcn*" in text
     assert "| mr | minilm gloss | 2 | 93.50 | 0.71 |" in text
     assert "| BertGCN | 86.00 | 98.10 |" in text
-    assert "10 runs: commit 012345678, x86_64, 2 cores; graphloss 1.0, torch 2.13, transformers 5.1." in text
+    assert "10 runs: commit 012345678 and more, x86_64, 2 cores; graphloss 1.0, torch 2.13, transformers 5.1." in text
     assert "| BERT-base CE | 85.64 ± 0.81 / 85.64 | 97.57 ± 0.16 / 93.90 |" in text
     rows = list(csv.DictReader((tmp_path / "tables.csv").read_text().splitlines()))
     assert len(rows) == 6

@@ -185,7 +185,8 @@ def _source(run: RunDirectory) -> str:
     found = json.loads(run.environment.read_text())
     device = found["processor"] if found["device"] == "cpu" else found["device"]
     versions = ", ".join(f"{name} {found['versions'][name]}" for name in ("graphloss", "torch", "transformers"))
-    return f"commit {str(found['commit'])[:9]}, {device}, {found['cores']} cores; {versions}"
+    commit, *changes = str(found["commit"]).split(" ", 1)
+    return f"commit {' '.join([commit[:9], *changes])}, {device}, {found['cores']} cores; {versions}"
 
 
 def _markdown(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:

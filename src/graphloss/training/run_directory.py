@@ -26,6 +26,7 @@ PACKAGES = (
     "numpy",
     "peft",
 )
+UNCOMMITTED = " and changes that are not committed"
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def describe_environment(seed: int, device: str) -> dict[str, Any]:
     import torch
 
     return {
-        "commit": _commit(),
+        "commit": source_commit(),
         "versions": {"python": platform.python_version()} | _versions(),
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
@@ -162,20 +163,22 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _commit() -> str | None:
-    """The commit of a source checkout of this package; None for an installed wheel."""
-    folder = Path(__file__).parents[1]
+def source_commit(folder: Path = Path(__file__).parents[1]) -> str | None:
+    """The commit that last changed a source checkout, and UNCOMMITTED where it has changed since; None for a wheel.
+
+    Args:
+        folder: of the sources.
+    """
     try:
-        answer = subprocess.run(
-            ["git", "log", "-1", "--format=%H", "--", str(folder)],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=10,
+        last, changed = (
+            subprocess.run(
+                ["git", *words, "--", str(folder)], cwd=folder, capture_output=True, text=True, timeout=10
+            ).stdout.strip()
+            for words in (("log", "-1", "--format=%H"), ("status", "--porcelain"))
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return answer.stdout.strip() or None
+    return last + (UNCOMMITTED if changed else "") if last else None
 
 
 def _write_text(path: Path, content: str) -> None:
