@@ -102,7 +102,7 @@ def epochs(data: str, options: argparse.Namespace) -> dict[str, float]:
             took = seconds(lambda step=step, rows=rows: step(step.batch(rows)))
             times[loss] += took if start >= 0 else 0.0
         order = [*order[1:], order[0]]
-        report.progress(f"{start + BATCH} of {count} documents")
+        report.progress(f"{min(start + BATCH, count)} of {count} documents")
     return times
 
 

@@ -16,7 +16,6 @@ from graphloss.cli.main import VERBS, main
 from graphloss.data.files import read_documents
 from graphloss.inference.classifier import TrainedClassifier
 from graphloss.run import encoder_run
-from graphloss.training.run_directory import source_commit
 
 Train = Callable[..., Path]
 FILES = {"config.yaml", "environment.json", "history.jsonl", "index", "metrics.json", "model", "predictions.parquet"}
@@ -53,7 +52,7 @@ def lines(path: Path) -> list[dict]:
 
 
 def test_a_run_learns_and_leaves_what_is_documented(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
-    run = train("--logging_steps", "1", "--patience", "0")
+    run = train("--logging_steps", "1", "--patience", "0", "--learning_rate", "1e-3")
     assert {path.name for path in run.iterdir()} == FILES
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["test"]["accuracy"] > 0.8
@@ -61,7 +60,7 @@ def test_a_run_learns_and_leaves_what_is_documented(train: Train, capsys: pytest
     assert metrics["validation"].keys() == metrics["test"].keys() == names
     assert set(metrics["test"]["by_class"]) == {"food", "space", "sports"}
     assert sum(each["n"] for each in metrics["test"]["by_class"].values()) == metrics["test"]["n"]
-    assert 0.01 < metrics["temperature"] < 1.001  # learned so well that it may be surer, if that is possible
+    assert 0.01 < metrics["temperature"] < 1.0  # right more often than it is sure, at this rate
 
     history = lines(run / "history.jsonl")
     steps = [entry for entry in history if "loss" in entry]
@@ -77,7 +76,9 @@ def test_a_run_learns_and_leaves_what_is_documented(train: Train, capsys: pytest
     environment = json.loads((run / "environment.json").read_text())
     assert environment["versions"].keys() >= {"python", "torch", "transformers", "graphloss"}
     assert environment["seed"] == 42
-    assert environment["commit"] == source_commit()
+    last_change = ["git", "log", "-1", "--format=%H", "--", "src/graphloss"]
+    commit = subprocess.run(last_change, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert (environment["commit"] or "").split(" ")[0] == commit.stdout.strip()
 
     saved = {path.relative_to(run / "model").as_posix() for path in (run / "model").rglob("*")}
     assert {"model.safetensors", "config.json", "tokenizer.json", "modules.json", "1_Pooling/config.json"} <= saved

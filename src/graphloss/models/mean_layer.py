@@ -40,7 +40,7 @@ def add_mean_layer(model: Classifier) -> bool:
         return False
     last: Any = layers[-1]
     if last.get_submodule(QUERY).weight.any():  # no such layer yet
-        layers.append(copy.deepcopy(last, {id(encoder.config): encoder.config}))
+        layers.append(copy.deepcopy(last, {id(encoder.config): encoder.config}))  # all layers share one config
         encoder.config.num_hidden_layers += 1
         _hand_on_the_mean(layers[-1])
         for name, module in model.named_modules():
