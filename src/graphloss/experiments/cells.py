@@ -51,13 +51,7 @@ class Cell:
     @cached_property
     def right(self) -> Bool[np.ndarray, "S n"]:
         """Whether the head of each run was right about each test document that has a label."""
-        rows = []
-        for path in self.paths:
-            table = pyarrow.parquet.read_table(RunDirectory(path).predictions)
-            split, label, prediction = (np.asarray(table[name]) for name in ("split", "label", "prediction"))
-            known = (split == "test") & (label != None)  # noqa: E711 - element by element
-            rows.append(label[known] == prediction[known])
-        return np.stack(rows)
+        return np.stack([right_of(path) for path in self.paths])
 
     def scores(self, name: str, part: str | None = None) -> Float[np.ndarray, " S"]:
         """A score on the test documents by seed; NaN where a run has none. Under "graph" or "floor" with `part`."""
@@ -140,6 +134,14 @@ class Cell:
             "transductive": any(each.get("transductive", False) for each in self.metrics),
             "smallest_class": min(each.get("smallest_class", np.inf) for each in self.metrics),
         } | self.cost(base if base is not None and base.is_cross_entropy else None)
+
+
+def right_of(path: Path) -> Bool[np.ndarray, " n"]:
+    """Whether the head of the run in a directory was right about each test document that has a label."""
+    table = pyarrow.parquet.read_table(RunDirectory(path).predictions)
+    split, label, prediction = (np.asarray(table[name]) for name in ("split", "label", "prediction"))
+    known = (split == "test") & (label != None)  # noqa: E711 - element by element
+    return label[known] == prediction[known]
 
 
 def method_of(run: Planned, shared: Collection[str] = ()) -> str:
