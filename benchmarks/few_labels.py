@@ -1,0 +1,105 @@
+"""Sixteen labels a class: G-Loss and cross-entropy with the defaults of the package, and SetFit with its own.
+
+SetFit wants an older transformers, so that it has an environment of its own:
+
+    python -m venv SETFIT
+    SETFIT/bin/pip install torch==2.13.0
+    SETFIT/bin/pip install setfit==1.1.3 "transformers<5"
+
+Then `GRAPHLOSS_DATA=FOLDER python benchmarks/few_labels.py --setfit SETFIT/bin/python --state runs/few_labels.json`;
+hours, nearly all of them SetFit's, whose pairs grow with the square of the documents. All get the same documents and
+the same encoder, MiniLM. With --development the sets of benchmarks/development.py, on which settings may be chosen, and
+nothing is written. Writes results/few_labels.json.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from report import Bound, State, arguments, conclude, progress
+
+from graphloss.cli.output import quiet_libraries
+from graphloss.data.writing import write_table
+from graphloss.models.encoder import load_encoder
+from graphloss.run import RunConfig, run_training
+from graphloss.run.documents import read_documents_of
+
+DATA = ("mr", "r8", "r52", "ohsumed", "20ng")
+SEEDS = (1, 2, 3)
+PER_CLASS = 16
+FOLDER = Path("runs/few_labels")
+
+
+def settings_of(data: str, seed: int, output: Path) -> dict[str, Any]:
+    return {"data": data, "seed": seed, "labels_per_class": PER_CLASS, "record": False, "output_dir": str(output)}
+
+
+def ours(loss: str) -> Callable[[str, int], dict[str, float]]:
+    """What trains with a loss and the defaults of the package."""
+
+    def train(data: str, seed: int) -> dict[str, float]:
+        output = FOLDER / f"{Path(data).name}-{seed}-{loss}"
+        config = RunConfig.of(settings_of(data, seed, output) | {"loss": loss, "floor": False, "index": False})
+        metrics = run_training(config, overwrite=True)
+        shutil.rmtree(output)
+        return {"accuracy": metrics["test"]["accuracy"], "seconds": metrics["seconds"]}
+
+    return train
+
+
+def setfit(python: str) -> Callable[[str, int], dict[str, float]]:
+    """What trains by SetFit, in the environment of an interpreter."""
+
+    def train(data: str, seed: int) -> dict[str, float]:
+        folder = FOLDER / f"{Path(data).name}-{seed}-setfit"
+        splits = read_documents_of(RunConfig.of(settings_of(data, seed, folder)), progress)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, documents in (("train", splits.train), ("test", splits.test)):
+            write_table(folder / f"{name}.parquet", {"text": documents.texts, "label": documents.labels})
+        script = Path(__file__).with_name("train_setfit.py")
+        done = subprocess.run([python, script, folder, load_encoder("minilm").location], check=False, stdout=sys.stderr)
+        if done.returncode:
+            raise SystemExit(f"{script.name} ended with status {done.returncode}; is SetFit installed there?")
+        return json.loads((folder / "setfit.json").read_text())
+
+    return train
+
+
+def main() -> None:
+    parser = arguments(__doc__ or "", resumes=True)
+    parser.add_argument("--setfit", required=True, help="Python of the environment that has SetFit.")
+    parser.add_argument("--development", action="store_true", help="On development sets; write nothing.")
+    parser.add_argument("--data", nargs="*", default=DATA, choices=DATA)
+    options = parser.parse_args()
+    options.quick |= options.development
+    quiet_libraries()
+    state = State(options.state)
+    methods = {"gloss": ours("gloss"), "ce": ours("ce"), "setfit": setfit(options.setfit)}
+    rows = []
+    for data in options.data:
+        for seed in SEEDS[: 1 if options.development else None]:
+            source = f"runs/development/{data}" if options.development else data
+            for method, train in methods.items():
+                found = state.once(f"{method} {source} {seed}", lambda a=(train, source, seed): a[0](*a[1:]))
+                rows.append({"data": data, "seed": seed, "method": method} | found)
+                print(
+                    f"{data:8} {seed} {method:8} {100 * found['accuracy']:6.2f} {found['seconds']:8.1f} s", flush=True
+                )
+
+    def mean(method: str, score: str) -> float:
+        values = [row[score] for row in rows if row["method"] == method]
+        return sum(values) / len(values)
+
+    bounds = [
+        Bound("G-Loss above SetFit, points", 100 * (mean("gloss", "accuracy") - mean("setfit", "accuracy")), 1.0, True),
+        Bound("seconds of G-Loss, of those of SetFit", mean("gloss", "seconds") / mean("setfit", "seconds"), 1.0),
+    ]
+    conclude("few_labels", {"rows": rows}, bounds, options)
+
+
+if __name__ == "__main__":
+    main()
