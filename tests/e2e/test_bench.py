@@ -103,6 +103,8 @@ def test_searched_settings_and_what_cannot_be_had(
         assert yaml.safe_load((run / "config.yaml").read_text())["max_documents"] == 0
     (trial, *_) = output.glob("studies/*/trials/*/config.yaml")
     assert yaml.safe_load(trial.read_text())["max_documents"] == 18
+    assert not [*trial.parent.glob("index*"), *trial.parent.glob("record*")]  # nobody would read them
+    assert len(list(output.glob("runs/*gloss*/index"))) == 2
     assert not any("test" in json.loads(file.read_text()) for file in output.glob("studies/*/trials/*/metrics.json"))
     (run, *_) = output.glob("runs/*gloss*")
     (run / "metrics.json").unlink()  # as if it had been killed before its end, without a checkpoint

@@ -53,8 +53,8 @@ class Planned:
 
     @property
     def searched(self) -> dict[str, Any]:
-        """The settings that a search holds fixed."""
-        return self.settings | (self.search_with or {})
+        """The settings that a search holds fixed. Its trials keep nothing but scores: no one looks at them again."""
+        return self.settings | (self.search_with or {}) | {"index": False, "record": False}
 
     def _name(self, settings: dict[str, Any], **others: Any) -> str:
         system = None if self.system == "encoder" else self.system
