@@ -2,16 +2,21 @@
 
 Run `GRAPHLOSS_DATA=FOLDER python benchmarks/development.py`; seconds. Writes runs/development/NAME, a folder with
 train, validation and test files, for each set that plans/ablations.yaml compares settings on. What is "test" there are
-training documents that were held out: no test document of a benchmark is read.
+training documents that were held out: no test document of a benchmark is read. Beside them, under
+runs/development/encoders, MiniLM as it never was: with random weights, and with its layers in reverse order.
 """
 
+import shutil
 from pathlib import Path
 
 import numpy as np
+import torch
+from transformers import AutoModel
 
 from graphloss.data.files import Columns
 from graphloss.data.splits import read_all
 from graphloss.data.writing import write_table
+from graphloss.models.encoder import load_encoder
 
 NAMES = ("mr", "r8", "r52", "ohsumed", "20ng")
 TRAINING, VALIDATION, HELD_OUT = 2_000, 300, 1_500
@@ -41,9 +46,22 @@ def write_development(name: str, folder: Path) -> dict[str, int]:
     return {split: len(rows) for split, rows in parts.items()}
 
 
+def write_encoders(folder: Path) -> None:
+    """Write MiniLM with poor first embeddings, pooled as before."""
+    source = load_encoder("minilm").location
+    torch.manual_seed(0)
+    untrained = AutoModel.from_config(AutoModel.from_pretrained(source).config)
+    backwards = AutoModel.from_pretrained(source)
+    backwards.encoder.layer = backwards.encoder.layer[::-1]
+    for name, model in (("random", untrained), ("reversed", backwards)):
+        shutil.copytree(source, folder / name, dirs_exist_ok=True)
+        model.save_pretrained(folder / name)
+
+
 def main() -> None:
     for name in NAMES:
         print(name, write_development(name, Path("runs/development") / name))
+    write_encoders(Path("runs/development/encoders"))
 
 
 if __name__ == "__main__":
