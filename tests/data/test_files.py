@@ -22,6 +22,14 @@ def test_every_format_gives_back_what_was_written(suffix: str, tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == [path.name]
 
 
+def test_a_damaged_byte_in_a_parquet_file_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "d.parquet"
+    write_table(path, {"text": ["wholesome"], "label": ["a"]})
+    path.write_bytes(path.read_bytes().replace(b"wholesome", b"whol\xe3some"))
+    with pytest.raises(InputError, match=r"cannot be read as Parquet \(.*codec.*\); write it anew"):
+        read_documents(path)
+
+
 def test_a_byte_order_mark_and_windows_lines(tmp_path: Path) -> None:
     path = tmp_path / "d.csv"
     path.write_bytes("\ufefftext,label\r\nx,1\r\n\r\ny,2\r\n".encode())

@@ -54,7 +54,8 @@ class Maker:
 
     def __init__(self, folder: Path, run: Path, seed: int) -> None:
         self.folder, self.draw = folder, random.Random(seed)
-        self.run = {path.relative_to(run): path.read_bytes() for path in run.rglob("*") if path.is_file()}
+        files = sorted(path for path in run.rglob("*") if path.is_file())  # in one order on any file system
+        self.run = {path.relative_to(run): path.read_bytes() for path in files}
         self.tables = dict(_tables(folder))
 
     def case(self, number: int) -> Case:
@@ -179,7 +180,7 @@ def test_in_one_process(maker: Maker) -> None:
         except BaseException as error:
             raise AssertionError(f"case {number}: {' '.join(case.arguments)}") from error
         _check(case, status, told.getvalue())
-        assert time.monotonic() - began < LONGEST
+        assert time.monotonic() - began < LONGEST, f"case {number}: {' '.join(case.arguments)}"
         assert _contents(case.folder) == before, f"case {number}"
 
 

@@ -175,8 +175,9 @@ def _read_parquet(path: Path) -> Table:
 
     try:
         return Table(pyarrow.parquet.read_table(path).to_pydict())
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]}); write it anew") from None
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:  # the last two: of a damaged value
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"{path} cannot be read as Parquet ({reason}); write it anew") from None
 
 
 def _check_columns(table: Table, source: str, columns: Columns, labels: str) -> None:
