@@ -1,5 +1,6 @@
 """The command line: picks the verb, and imports what it needs only then."""
 
+import errno
 import sys
 from importlib import import_module
 
@@ -16,6 +17,7 @@ VERBS = {
     "report": "write a page of a run, or of several beside each other, to open in a browser",
     "demo": "see a frozen encoder, cross-entropy and G-Loss side by side, in minutes, with no download",
 }
+OF_A_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS)
 USAGE = """usage: graphloss VERB [options]
 
 Fine-tune text encoders with a loss that looks at the batch as a graph.
@@ -53,6 +55,11 @@ def _run(verb: str, arguments: list[str]) -> int:
         return module.run(arguments)
     except InputError as error:
         note(f"graphloss {verb}: {error}")
+        return 2
+    except OSError as error:
+        if error.filename is None or error.errno not in OF_A_PATH:
+            raise
+        note(f"graphloss {verb}: {error.filename}: {error.strerror}; name another path")
         return 2
     except KeyboardInterrupt:
         note(f"graphloss {verb}: interrupted")

@@ -15,15 +15,20 @@ class Meter:
     """Counts the seconds of a run and the memory that it held at most, from now on.
 
     Attributes:
+        runs: how many were begun in this process.
         before: seconds that earlier processes spent on the run.
     """
 
+    runs = 0
+
     def __init__(self) -> None:
         self.started, self.before = time.perf_counter(), 0.0
-        gc.collect()
         with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)  # what an earlier run in this process let go of
+            if Meter.runs:  # a look through all that torch imports takes a good part of a second
+                gc.collect()
+                ctypes.CDLL(None).malloc_trim(0)  # what an earlier run in this process let go of
             Path("/proc/self/clear_refs").write_text(FORGET_THE_PEAK)
+        Meter.runs += 1
         if torch.cuda.is_initialized():
             torch.cuda.reset_peak_memory_stats()
 
