@@ -53,6 +53,11 @@ def config(content: str) -> Callable[[Path], list[str]]:
 MISTAKES = {
     "no documents": (lambda folder: [], "give the documents either as --train FILE or as --data FOLDER-or-name"),
     "missing file": (lambda folder: ["--train", str(folder / "no.csv")], "no.csv does not exist; check the path"),
+    "several values of a setting of transformers": (
+        config("seed: [1, a]\n"),
+        "seed must be a single value, got [1, 'a']",
+    ),
+    "an empty setting of transformers": (config("seed:\n"), "seed must not be empty"),
     "a name too long for any file": (good("--unlabelled", "ä" * 300), ": File name too long; name another path"),
     "empty file": (write(""), "train.csv is empty; it needs a header and rows"),
     "header only": (write("text,label\n"), "train.csv has a header but no rows; add documents"),

@@ -2,13 +2,14 @@
 
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from graphloss.errors import InputError
 from graphloss.losses.config import GLossConfig, MetricConfig
 from graphloss.training.config import DataConfig, GraphConfig, ModelConfig, TrainingConfig
 from graphloss.training.run_directory import RunDirectory, describe_environment, write_json, write_yaml
 
+SINGLE = (str, bool, int, float, str | None, bool | None, int | None, float | None)
 SECTIONS: tuple[type, ...] = (DataConfig, ModelConfig, GLossConfig, MetricConfig, GraphConfig, TrainingConfig)
 
 
@@ -30,14 +31,14 @@ class RunConfig:
             InputError: for a value that should be a text and is none, and for several where one is due.
         """
         for section in (self.data, self.model, self.gloss, self.metric, self.graph, self.training):
-            for name, kind in type(
-                section
-            ).__annotations__.items():  # our own: transformers turns some of its into lists
-                value = getattr(section, name)
-                if isinstance(value, list | dict):
+            for name, kind in get_type_hints(type(section)).items():  # the parser of the flags changes those of fields
+                value = getattr(section, name, None)
+                if isinstance(value, list | dict) and kind in SINGLE:
                     raise InputError(f"{name} must be a single value, got {value!r}")
-                if value is None and kind in (str, bool, int, float):
+                if value is None and kind in SINGLE[:4]:
                     raise InputError(f"{name} must not be empty")
+                if name not in type(section).__annotations__:
+                    continue  # transformers turns some texts of its own into other things
                 if kind in (str, str | None) and not isinstance(value, str | None):
                     raise InputError(f"{name} must be a text, got {value!r}")
 
