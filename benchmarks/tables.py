@@ -40,12 +40,6 @@ LOSS_TERMS = {
     "batch_all": "BatchAllTripletLoss",
     "cosine": "cosine of all pairs, squared error",
 }
-IDEAS = {
-    ("few", "ce"): "16 labels a class: cross-entropy",
-    ("few", "gloss"): "G-Loss",
-    ("many", "ce"): "2,000 documents: cross-entropy",
-    ("many", "gloss"): "G-Loss",
-}
 NOT_MEASURED = "Not measured on this hardware yet."
 
 
@@ -279,35 +273,11 @@ def bench_grid(name: str) -> str:
     return "\n".join([*lines, "", (path.parent / "tables.md").read_text().strip().splitlines()[-1]])
 
 
-def ideas_table() -> str:
-    """What each idea changed, on development sets."""
-    found = json.loads((ROOT / "results" / "variants.json").read_text())
-    rows = found["rows"]
-    lines = ["| gain in accuracy, points | " + " | ".join(IDEAS.values()) + " |", "|---" * (len(IDEAS) + 1) + "|"]
-    for idea in dict.fromkeys(row["idea"] for row in rows):
-        cells = []
-        for regime, loss in IDEAS:
-            row = next((row for row in rows if (row["regime"], row["loss"], row["idea"]) == (regime, loss, idea)), None)
-            cells.append("" if row is None else ideas_cell(row))
-        lines.append(f"| {idea} | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", hardware(found["environment"])])
-
-
-def ideas_cell(row: dict[str, Any]) -> str:
-    if not row["seeds"]:
-        return "not yet run"
-    if row["idea"] == "as it is":
-        return ", ".join(f"{data} {accuracy:.1f}" for data, accuracy in row["accuracy"].items())
-    return f"{row['gain']['mean']:+.2f} ({row['gain']['from']:+.2f} to {row['gain']['to']:+.2f})"
-
-
 TABLES = {
     "minilm": partial(bench_tables, "minilm"),
     "bertgcn": partial(bench_tables, "bertgcn"),
     "departures": partial(bench_tables, "departures"),
     "starts": partial(bench_grid, "starts"),
-    "ablations": partial(bench_grid, "ablations"),
-    "ideas": ideas_table,
     "demo": demo_table,
     "profile": profile_table,
     "speed": speed_table,

@@ -8,6 +8,7 @@ benchmark's test split is read. Writes results/variants.json from the runs that 
 """
 
 import copy
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -275,27 +276,22 @@ def runs() -> list[dict[str, Any]]:
     ]
 
 
+def settings_of(run: dict[str, Any]) -> dict[str, Any]:
+    own = {"data": f"runs/development/{run['data']}", "loss": run["loss"], "seed": run["seed"]}
+    return {**USUAL, **REGIMES[run["regime"]], **IDEAS[run["idea"]][1], **own}
+
+
 def path_of(run: dict[str, Any]) -> Path:
-    number = list(IDEAS).index(run["idea"])
-    return FOLDER / f"{run['regime']}-{run['data']}-{run['loss']}-{number}-{run['seed']}"
+    """Of the run directory; another idea or another setting has another."""
+    digest = hashlib.sha256(json.dumps([run["idea"], settings_of(run)]).encode()).hexdigest()
+    return FOLDER / f"{run['regime']}-{run['data']}-{run['loss']}-{run['seed']}-{digest[:6]}"
 
 
 def train(run: dict[str, Any]) -> None:
-    trainer, settings, _ = IDEAS[run["idea"]]
-    config = RunConfig.of(
-        {
-            **USUAL,
-            **REGIMES[run["regime"]],
-            **settings,
-            "data": f"runs/development/{run['data']}",
-            "loss": run["loss"],
-            "seed": run["seed"],
-            "output_dir": str(path_of(run)),
-        }
-    )
-    with patch.object(encoder_run, "GraphLossTrainer", trainer):
-        run_training(config, overwrite=True)
-    shutil.rmtree(RunDirectory(path_of(run)).model)
+    path = path_of(run)
+    with patch.object(encoder_run, "GraphLossTrainer", IDEAS[run["idea"]][0]):
+        run_training(RunConfig.of(settings_of(run) | {"output_dir": str(path)}), overwrite=True)
+    shutil.rmtree(RunDirectory(path).model)
 
 
 def gain(differences: dict[str, np.ndarray]) -> dict[str, float]:

@@ -9,7 +9,8 @@ from graphloss.losses.config import GLossConfig, MetricConfig
 from graphloss.training.config import DataConfig, GraphConfig, ModelConfig, TrainingConfig
 from graphloss.training.run_directory import RunDirectory, describe_environment, write_json, write_yaml
 
-SINGLE = (str, bool, int, float, str | None, bool | None, int | None, float | None)
+NEVER_EMPTY = (str, bool, int, float)
+SINGLE = (*NEVER_EMPTY, *(kind | None for kind in NEVER_EMPTY))
 SECTIONS: tuple[type, ...] = (DataConfig, ModelConfig, GLossConfig, MetricConfig, GraphConfig, TrainingConfig)
 
 
@@ -35,7 +36,7 @@ class RunConfig:
                 value = getattr(section, name, None)
                 if isinstance(value, list | dict) and kind in SINGLE:
                     raise InputError(f"{name} must be a single value, got {value!r}")
-                if value is None and kind in SINGLE[:4]:
+                if value is None and kind in NEVER_EMPTY:
                     raise InputError(f"{name} must not be empty")
                 if name not in type(section).__annotations__:
                     continue  # transformers turns some texts of its own into other things
