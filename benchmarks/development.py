@@ -1,7 +1,7 @@
 """Data sets for choosing settings: new splits of the training and validation documents of the benchmarks.
 
 Run `GRAPHLOSS_DATA=FOLDER python benchmarks/development.py`; seconds. Writes runs/development/NAME, a folder with
-train, validation and test files, for each set that plans/ablations.yaml compares settings on. What is "test" there are
+train, validation and test files, for each set that ablations.py compares settings on. What is "test" there are
 training documents that were held out: no test document of a benchmark is read. Beside them, under
 runs/development/encoders, MiniLM as it never was: with random weights, and with its layers in reverse order.
 """

@@ -190,6 +190,11 @@ class TrainingConfig(TrainingArguments):
     learning_rate_drop: float = option(
         0.0, "Epoch after which the learning rate is a tenth of what the schedule says; 0 for never. The paper's is 30."
     )
+    layer_decay: float = option(
+        1.0,
+        "Learning rate of each layer of the encoder as a share of that of the layer above it; the head's is "
+        "--learning_rate.",
+    )
     patience: int = option(
         3, "Stop after this many evaluations without a better validation score; 0 never stops early."
     )
@@ -242,6 +247,8 @@ class TrainingConfig(TrainingArguments):
         self._check_micro_batch_size()
         if not 0.0 <= self.learning_rate_drop < float("inf"):
             raise InputError(f"learning_rate_drop must not be negative, got {self.learning_rate_drop}")
+        if not 0.0 < self.layer_decay <= 1.0:
+            raise InputError(f"layer_decay must be above 0 and at most 1, got {self.layer_decay}")
         if not 0 <= self.documents_per_class <= self.per_device_train_batch_size:
             raise InputError(
                 f"documents_per_class must lie between 0 and per_device_train_batch_size "

@@ -38,6 +38,7 @@ from graphloss.training.distributed import ProcessGroup, agreed, in_shares
 from graphloss.training.failures import check_finite, check_weights, is_out_of_memory, out_of_memory
 from graphloss.training.gradient_cache import Passed, pass_in_parts
 from graphloss.training.hardware import fitting_micro_batch
+from graphloss.training.layer_rates import decay_by_layer
 from graphloss.training.loading import batches_of, load_batches
 from graphloss.training.schedule import drop_after
 
@@ -168,9 +169,11 @@ class GraphLossTrainer(CheckpointedTrainer):
         super().log(logs, start_time)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """As in `transformers.Trainer`, with a group for a learned kernel width."""
+        """As in `transformers.Trainer`, with rates by layer and a group for a learned kernel width."""
         created = self.optimizer is None
         optimizer = super().create_optimizer(model)
+        if created and self.args.layer_decay < 1.0:
+            decay_by_layer(optimizer, self.classifier, self.args.layer_decay)
         parameters = list(self.combined_loss.parameters())
         if created and parameters:
             rate = self.gloss.bandwidth_learning_rate

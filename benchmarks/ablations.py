@@ -1,0 +1,254 @@
+"""One change at a time from the defaults, on development sets: settings of the package, and ideas that are none.
+
+Run `python benchmarks/development.py` once, then `python benchmarks/ablations.py`; many hours, of one core. Several
+processes may share the work: finished runs under runs/ablations are not done again, and one that another process is at
+is left to it. With 16 labels a class and with 2,000 documents; what is said of a change is the mean difference to the
+same loss without it, and, of what is no cross-entropy, that to cross-entropy with the same change where there is one.
+No document of a benchmark's test split is read. Writes results/ablations.json from the runs that are there; `--only`
+does nothing else.
+"""
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+from ideas import (
+    Agreeing,
+    AlikeInBoth,
+    Averaged,
+    Consistent,
+    Distilled,
+    Interpolated,
+    Projected,
+    Skilled,
+    Taught,
+    TwoLayers,
+    TwoViews,
+    Viewing,
+    of,
+)
+from report import arguments, conclude, progress
+
+from graphloss.cli.output import quiet_libraries
+from graphloss.data.files import Columns
+from graphloss.data.splits import read_all
+from graphloss.experiments.cells import right_of
+from graphloss.experiments.lease import lease
+from graphloss.run import RunConfig, encoder_run, run_training
+from graphloss.training.run_directory import RunDirectory
+from graphloss.training.trainer import GraphLossTrainer
+
+FOLDER = Path("runs/ablations")
+SEEDS = (1, 2)
+USUAL = {
+    "encoder": "minilm",
+    "head": "linear",
+    "max_length": 64,
+    "learning_rate": 1e-4,
+    "patience": 0,
+    "floor": False,
+    "record": False,
+    "index": False,
+}
+REGIMES: dict[str, dict[str, Any]] = {
+    "few": {"labels_per_class": 16, "max_steps": 40, "eval_strategy": "no", "save_strategy": "no"},
+    "many": {"num_train_epochs": 3},
+}
+DATA = {"few": ("mr", "r8", "ohsumed"), "many": ("mr", "ohsumed")}
+BOTH = ("ce", "gloss")
+GLOSS = ("gloss",)
+MANY = ("many",)
+AS_IT_IS = "as it is"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is changed, and where it is tried."""
+
+    name: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    losses: tuple[str, ...] = GLOSS
+    regimes: tuple[str, ...] = ("few", "many")
+    trainer: type[GraphLossTrainer] = GraphLossTrainer
+
+
+CHANGES = [
+    Change(AS_IT_IS, losses=("ce", "gloss", "scl")),
+    Change("rates falling by layer, 0.75", {"layer_decay": 0.75}, BOTH),
+    Change("lambda 0.7", {"graph_weight": 0.7}),
+    Change("width 0.25", {"bandwidth": "0.25"}),
+    Change("width loo", {"bandwidth": "loo"}),
+    Change("folds", {"masking": "folds"}),
+    Change("learning rate 3e-4", {"learning_rate": 3e-4}, BOTH),
+    Change("rates falling by layer, 0.5", {"layer_decay": 0.5}, BOTH),
+    Change("lambda 0.9", {"graph_weight": 0.9}),
+    Change("lambda 0.5", {"graph_weight": 0.5}),
+    Change("lambda 0.1", {"graph_weight": 0.1}),
+    Change("lambda by skill, at most 0.7", trainer=Skilled),
+    Change("lambda 0.03", {"graph_weight": 0.03}, regimes=MANY),
+    Change("width 0.25, folds, memory", {"bandwidth": "0.25", "masking": "folds", "memory_size": 1024}, regimes=MANY),
+    Change("width 0.25, folds", {"bandwidth": "0.25", "masking": "folds"}, regimes=("few",)),
+    Change("standalone", {"setup": "standalone"}, regimes=("few",)),
+    Change("one batch", {"per_device_train_batch_size": 512}, BOTH, regimes=("few",)),
+    Change("batches of 512", {"per_device_train_batch_size": 512, "learning_rate": 2e-4}, BOTH, MANY),
+    Change("graph on a projection", trainer=Projected),
+    Change("graph on two layers", trainer=TwoLayers),
+    Change("alike before training, too", trainer=of(AlikeInBoth, "untouched")),
+    Change("alike by words, too", trainer=of(AlikeInBoth, "words")),
+    Change("head taught by the graph of each step", {}, BOTH, trainer=of(Distilled, "now")),
+    Change("head taught by the graph of each epoch", {}, ("ce",), trainer=of(Distilled, "epoch")),
+    Change("head taught by the graph before training", {}, ("ce",), trainer=of(Distilled, "untouched")),
+    Change("head taught by the graph of words", {}, ("ce",), trainer=of(Distilled, "words")),
+    Change("graph gives way to cross-entropy, lambda 0.5", {"graph_weight": 0.5}, trainer=Agreeing),
+    Change("weights interpolated with those before", {}, BOTH, trainer=Interpolated),
+    Change("mean of the weights of the second half", {}, BOTH, trainer=Averaged),
+    Change("two views of each document", {}, BOTH, trainer=TwoViews),
+    Change("consistent passes", {}, BOTH, trainer=Consistent),
+    Change("memory of 1,024", {"memory_size": 1024}, regimes=MANY),
+    Change("memory of 1,024 by a slow teacher", {"memory_size": 1024}, regimes=MANY, trainer=Taught),
+    Change("class-aware batches", {"documents_per_class": 8}, BOTH, MANY),
+    Change("labelled fraction 0.5", {"labelled_fraction": 0.5}, regimes=MANY),
+    Change("labelled fraction 0.9", {"labelled_fraction": 0.9}, regimes=MANY),
+    Change("random masks", {"masking": "random"}, regimes=MANY),
+    Change("width 0.15", {"bandwidth": "0.15"}, regimes=MANY),
+    Change("width 0.4", {"bandwidth": "0.4"}, regimes=MANY),
+    Change("width dicm", {"bandwidth": "dicm"}, regimes=MANY),
+    Change("local widths", {"bandwidth": "local"}, regimes=MANY),
+    Change("learned width", {"bandwidth": "learned"}, regimes=MANY),
+    Change("objective released", {"objective": "released"}, regimes=MANY),
+    Change("transition released", {"transition": "released"}, regimes=MANY),
+    Change("transition column", {"transition": "column"}, regimes=MANY),
+    Change("first token", {"pooling": "first"}, BOTH, MANY),
+    Change("random head", {"head_start": "random"}, BOTH, MANY),
+    Change("random weights", {"encoder": "runs/development/encoders/random"}, BOTH, MANY),
+    Change("layers in reverse", {"encoder": "runs/development/encoders/reversed"}, BOTH, MANY),
+]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training."""
+
+    regime: str
+    change: Change
+    loss: str
+    data: str
+    seed: int
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All of them but where it goes."""
+        own = {"data": f"runs/development/{self.data}", "loss": self.loss, "seed": self.seed}
+        return {**USUAL, **REGIMES[self.regime], **self.change.settings, **own}
+
+    @property
+    def directory(self) -> RunDirectory:
+        """Another change or another setting has another."""
+        digest = hashlib.sha256(json.dumps([self.change.name, self.settings]).encode()).hexdigest()
+        return RunDirectory(FOLDER / f"{self.regime}-{self.data}-{self.loss}-{self.seed}-{digest[:6]}")
+
+    def __str__(self) -> str:
+        """For a line of progress."""
+        return f"{self.regime}, {self.data}, {self.loss}, seed {self.seed}, {self.change.name}"
+
+    def train(self) -> None:
+        """Once; its weights are not kept."""
+        Viewing.TEXTS = tuple(read_all(self.settings["data"], Columns())["train"].texts)
+        with patch.object(encoder_run, "GraphLossTrainer", self.change.trainer):
+            run_training(RunConfig.of(self.settings | {"output_dir": str(self.directory.path)}), overwrite=True)
+        shutil.rmtree(self.directory.model)
+
+
+def all_runs() -> list[Run]:
+    """What is to be trained, in an order in which all changes are seen early."""
+    return [
+        Run(regime, change, loss, data, seed)
+        for seed in SEEDS
+        for change in CHANGES
+        for regime in change.regimes
+        for data in DATA[regime]
+        for loss in change.losses
+    ]
+
+
+def right(regime: str, change: Change, loss: str) -> dict[int, dict[str, np.ndarray]]:
+    """By seed and data set (n,) 1 where a run was right about a document, else 0; of the seeds that are done."""
+    found = {}
+    for seed in SEEDS:
+        runs = [Run(regime, change, loss, data, seed) for data in DATA[regime]]
+        if loss in change.losses and all(run.directory.metrics.exists() for run in runs):
+            found[seed] = {run.data: right_of(run.directory.path).astype(float) for run in runs}
+    return found
+
+
+def gain(own: dict[int, dict[str, np.ndarray]], base: dict[int, dict[str, np.ndarray]]) -> dict[str, float]:
+    """The difference in accuracy of the seeds that both have, its mean over data sets with a 95 % interval over seeds
+    and documents, all in points."""
+    seeds = [seed for seed in own if seed in base]
+    if not seeds:
+        return {}
+    sets = own[seeds[0]]
+    differences = {data: np.stack([own[seed][data] - base[seed][data] for seed in seeds]) for data in sets}
+    generator = np.random.default_rng(0)
+    means = []
+    for _ in range(2_000):
+        drawn = []
+        for each in differences.values():
+            count, documents = each.shape
+            weights = np.bincount(generator.integers(0, documents, documents), minlength=documents)
+            drawn.append((each[generator.integers(0, count, count)] @ weights).mean() / documents)
+        means.append(np.mean(drawn))
+    low, high = np.quantile(means, (0.025, 0.975))
+    found = {"mean": np.mean([each.mean() for each in differences.values()]), "from": low, "to": high}
+    by_set = {data: each.mean() for data, each in differences.items()}
+    return {name: round(100.0 * float(value), 2) for name, value in (found | by_set).items()}
+
+
+def row(regime: str, change: Change, loss: str) -> dict[str, Any]:
+    """Accuracy by data set, the gain over the same loss as it is, and that over cross-entropy."""
+    own = right(regime, change, loss)
+    accuracy = {data: np.mean([sets[data].mean() for sets in own.values()]) for data in DATA[regime]} if own else {}
+    found = {
+        "regime": regime,
+        "loss": loss,
+        "change": change.name,
+        "seeds": len(own),
+        "accuracy": {data: round(100.0 * float(value), 2) for data, value in accuracy.items()},
+    }
+    if change is not CHANGES[0]:
+        found["gain"] = gain(own, right(regime, CHANGES[0], loss))
+    if loss != "ce":
+        found["over_ce"] = gain(own, right(regime, change if "ce" in change.losses else CHANGES[0], "ce"))
+    return found
+
+
+def main() -> None:
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--only", action="store_true", help="write what is there; train nothing")
+    options = parser.parse_args()
+    quiet_libraries()
+    for run in [] if options.only else all_runs():
+        with lease(FOLDER / "leases" / run.directory.path.name) as held:
+            if held and not run.directory.metrics.exists():
+                run.train()
+                accuracy = json.loads(run.directory.metrics.read_text())["test"]["accuracy"]
+                progress(f"{run}: {100 * accuracy:.2f}")
+    rows = [
+        row(regime, change, loss)
+        for regime in REGIMES
+        for change in CHANGES
+        for loss in change.losses
+        if regime in change.regimes
+    ]
+    for each in rows:
+        print(each)
+    conclude("ablations", {"rows": rows}, [], options)
+
+
+if __name__ == "__main__":
+    main()
