@@ -27,6 +27,7 @@ TRAINED = {
     "triplet": "batch-all triplet + cross-entropy",
     "cosine": "cosine of all pairs + cross-entropy",
 }
+LOSSES = {"ce": "cross-entropy", "gloss": "G-Loss", "scl": "supervised contrastive"}
 STEP_PARTS = {
     "forward": "forward pass, graph included",
     "backward": "backward pass, graph included",
@@ -273,11 +274,41 @@ def bench_grid(name: str) -> str:
     return "\n".join([*lines, "", (path.parent / "tables.md").read_text().strip().splitlines()[-1]])
 
 
+def ablations_table(regime: str) -> str:
+    """What each change from the defaults did, on development sets."""
+    if not (ROOT / "results" / "ablations.json").exists():
+        return NOT_MEASURED
+    found = result("ablations")
+    rows = [row for row in found["rows"] if row["regime"] == regime and row["seeds"]]
+    sets = list(rows[0]["accuracy"])
+    head = ["change", "loss", "seeds", *sets, "gain (95 % interval)", "over cross-entropy"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for row in rows:
+        scores = [f"{row['accuracy'][data]:.1f}" for data in sets]
+        cells = [
+            row["change"],
+            LOSSES[row["loss"]],
+            str(row["seeds"]),
+            *scores,
+            gain(row, "gain"),
+            gain(row, "over_ce"),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", hardware(found["environment"])])
+
+
+def gain(row: dict[str, Any], name: str) -> str:
+    found = row.get(name)
+    return f"{found['mean']:+.2f} ({found['from']:+.2f} to {found['to']:+.2f})" if found else ""
+
+
 TABLES = {
     "minilm": partial(bench_tables, "minilm"),
     "bertgcn": partial(bench_tables, "bertgcn"),
     "departures": partial(bench_tables, "departures"),
     "starts": partial(bench_grid, "starts"),
+    "ablations-few": partial(ablations_table, "few"),
+    "ablations-many": partial(ablations_table, "many"),
     "demo": demo_table,
     "profile": profile_table,
     "speed": speed_table,

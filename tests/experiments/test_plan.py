@@ -92,6 +92,16 @@ def test_costs_follow_the_texts_where_they_are_here(data: Path) -> None:
     assert few[0] < few[1] < few[2] == at_most(Planned(full), 1e12)
 
 
+def test_costs_count_steps_evaluations_and_trials(data: Path) -> None:
+    full = {"data": str(data), "encoder": "minilm", "seed": 1, "per_device_train_batch_size": 10, "num_train_epochs": 1}
+    usual = at_most(Planned(full), 1e12)  # 60 documents are 6 steps and one evaluation
+    assert at_most(Planned(full | {"max_steps": 6}), 1e12) == pytest.approx(usual)
+    assert at_most(Planned(full | {"max_steps": 3, "eval_strategy": "no"}), 1e12) < usual
+    assert at_most(Planned(full | {"eval_strategy": "steps", "eval_steps": 6}), 1e12) == pytest.approx(usual)
+    assert at_most(Planned(full | {"eval_strategy": "steps", "eval_steps": 1}), 1e12) > usual
+    assert at_most(Planned(full), 1e12, is_trial=True) < usual
+
+
 def test_runs_that_differ_by_their_seed_have_a_search_in_common(tmp_path: Path) -> None:
     text = (
         "usual: &usual {data: mr, encoder: minilm, seed: [1, 2], trials: 4}\n"

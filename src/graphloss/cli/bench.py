@@ -42,7 +42,7 @@ def _list_costs(bench: Bench, console: Terminal) -> None:
     rate, known, unknown = machine_rate(), 0.0, 0
     for planned in bench.runs:
         seconds, trials = at_most(planned, rate), bench.trials(planned)
-        of_trial = at_most(replace(planned, settings=planned.searched), rate) if trials else 0.0
+        of_trial = at_most(replace(planned, settings=planned.searched), rate, is_trial=True) if trials else 0.0
         seconds = None if seconds is None or of_trial is None else seconds + trials * of_trial
         known, unknown = known + (seconds or 0.0), unknown + (seconds is None)
         search = f", with {trials} trials" if trials else ""
