@@ -128,26 +128,6 @@ class _GiveWay(torch.autograd.Function):
         return first + second - against * first / first.square().sum(dim=1, keepdim=True).clamp(min=1e-20)
 
 
-class Skilled(GraphLossTrainer):
-    """The weight of the graph is its skill, by how much it tells the labels better than the shares of the classes do,
-    of a weight that it never exceeds: nothing where it knows nothing."""
-
-    MOST = 0.7
-    MEMORY = 0.9  # of the mean over steps
-
-    def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *others: Any, **named: Any) -> Any:
-        """As in the trainer, with what the class says."""
-        if not model.training:
-            return super().compute_loss(model, inputs, *others, **named)
-        skill = getattr(self, "skill", 0.0)
-        self.combined_loss.weights = {"graph_loss": self.MOST * skill, "ce_loss": 1.0 - self.MOST * skill}
-        loss = super().compute_loss(model, inputs, *others, **named)
-        shares = torch.bincount(inputs["labels"]) / len(inputs["labels"])
-        known = float(1.0 - self._losses[-1]["graph_loss"] / torch.special.entr(shares).sum().clamp(min=1e-6))
-        self.skill = self.MEMORY * skill + (1.0 - self.MEMORY) * max(known, 0.0)
-        return loss
-
-
 class Viewing(GraphLossTrainer):
     """Takes a batch in another way than by its embeddings: as the encoder took it before training ("untouched") or when
     the epoch began ("epoch"), or by the words of the whole texts ("words"). For subclasses."""

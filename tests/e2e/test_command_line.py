@@ -106,6 +106,15 @@ def test_the_saved_config_repeats_the_run(train: Train, tmp_path: Path) -> None:
     assert losses[0] == losses[1]
 
 
+def test_the_weight_by_skill_is_told(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
+    run = train("--graph_weighting", "skill", "--graph_weight", "0.7", "--logging_steps", "1")
+    found = json.loads((run / "metrics.json").read_text())["graph_loss_weight"]
+    logged = [entry["graph_weight"] for entry in lines(run / "history.jsonl") if "graph_weight" in entry]
+    assert found == {"mean": pytest.approx(sum(logged) / len(logged)), "last": logged[-1]}
+    assert 0.0 == logged[0] < found["mean"] < 0.7
+    assert "the graph loss had weight" in capsys.readouterr().out
+
+
 def test_flags_go_before_the_yaml_file(train: Train, tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("loss: ce\nmax_steps: 2\nhead: linear\nwarmup_steps: 0\nsave_strategy: no\n")
     run = train("--config", str(tmp_path / "run.yaml"), "--loss", "gloss")

@@ -100,6 +100,9 @@ def _summarize(directory: RunDirectory, metrics: dict, console: Terminal, predic
             if scores is not None:
                 line = f"accuracy {scores[split]['accuracy']:.4f}, macro-F1 {scores[split]['macro_f1']:.4f}"
                 console.print(f"{split}, {name}: {line}, {scores[split]['n']} documents")
+    if "graph_loss_weight" in metrics:
+        mean, last = (metrics["graph_loss_weight"][name] for name in ("mean", "last"))
+        console.print(f"the graph loss had weight {mean:.2f} on average and {last:.2f} at the end, by its skill")
     if "graph" in metrics and metrics["graph"]["weight"] == 0.0:
         console.print("the graph has weight 0 in predictions: on validation documents it did not help the head")
     if "floor" in metrics and metrics["validation"]["accuracy"] < metrics["floor"]["validation"]["accuracy"]:

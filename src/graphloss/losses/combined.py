@@ -11,6 +11,7 @@ from graphloss.graph.sharing import Ranks
 from graphloss.losses.config import GLossConfig, MetricConfig
 from graphloss.losses.gloss import GLoss
 from graphloss.losses.metric import METRIC_LOSSES, MetricLoss
+from graphloss.losses.skill import Skill
 
 
 class CombinedLoss(nn.Module):
@@ -19,7 +20,8 @@ class CombinedLoss(nn.Module):
     Args:
         name: "gloss", "scl", "triplet" or "cosine" for L_embeddings; "ce" for cross-entropy alone.
         num_labels: C.
-        gloss: settings of the graph loss; its graph_weight is lambda for "gloss".
+        gloss: settings of the graph loss; its graph_weight is lambda for "gloss", or with graph_weighting "skill" what
+            lambda is a share of.
         metric: settings of the others; its metric_weight is lambda for them.
         standalone: leave cross-entropy out.
         class_weights: (C,) weights of the classes in cross-entropy and graph loss; None for equal ones.
@@ -27,7 +29,8 @@ class CombinedLoss(nn.Module):
         ranks: processes whose documents make up a batch together; None for one process.
 
     Attributes:
-        weights: of the parts, by their name in the logs: "graph_loss" or "metric_loss", and "ce_loss".
+        weights: of the parts, by their name in the logs: "graph_loss" or "metric_loss", and "ce_loss". Where they
+            change, those of the last batch.
 
     Source: Sharma, Agarwal & Kumar (2025), integrated and standalone set-up.
     """
@@ -58,8 +61,11 @@ class CombinedLoss(nn.Module):
         elif name in METRIC_LOSSES:
             self.metric_loss = MetricLoss(name, temperature=metric.temperature, margin=metric.margin)
             part, weight = "metric_loss", metric.metric_weight
-        both = {part: weight, "ce_loss": 1.0 - weight} if part != "ce_loss" else {part: 1.0}
-        self.weights = {part: 1.0} if standalone else both
+        self.weights: dict[str, Any] = {part: 1.0}
+        if not standalone and part != "ce_loss":
+            self.weights = {part: weight, "ce_loss": 1.0 - weight}
+        by_skill = len(self.weights) == 2 and part == "graph_loss" and gloss.graph_weighting == "skill"
+        self.skill = Skill(num_labels, weight, class_weights) if by_skill else None
         self.epoch = 0
 
     def forward(
@@ -91,6 +97,9 @@ class CombinedLoss(nn.Module):
             parts["metric_loss"] = self.metric_loss(embeddings, labels)
         if "ce_loss" in self.weights:
             parts["ce_loss"] = self.cross_entropy(logits, labels)
+        if self.skill is not None:
+            weight = self.skill.weight(parts["graph_loss"].detach(), labels)
+            self.weights = {"graph_loss": weight, "ce_loss": 1.0 - weight}
         total = torch.stack([weight * parts[name].float() for name, weight in self.weights.items()]).sum()
         if self.ranks is not None:  # engines wait for a gradient of each weight, that of a head without a loss included
             total = total + 0.0 * logits.sum()
@@ -122,10 +131,13 @@ class CombinedLoss(nn.Module):
 
     def progress(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {"epoch": self.epoch, "state": {} if self.graph_loss is None else self.graph_loss.state_dict()}
+        state = {} if self.graph_loss is None else self.graph_loss.state_dict()
+        return {"epoch": self.epoch, "state": state, "skill": None if self.skill is None else self.skill.mean}
 
     def go_on(self, progress: dict[str, Any]) -> None:
         """Go on from what `progress` gave."""
         self.epoch = progress["epoch"]
         if self.graph_loss is not None:
             self.graph_loss.load_state_dict(progress["state"])
+        if self.skill is not None:
+            self.skill.mean = progress["skill"]

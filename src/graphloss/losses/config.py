@@ -11,6 +11,8 @@ from graphloss.graph.objectives import OBJECTIVES
 from graphloss.losses.gloss import GLoss, check_bandwidth
 from graphloss.options import option
 
+WEIGHTINGS = ("constant", "skill")
+
 
 @dataclass
 class GLossConfig:
@@ -20,6 +22,12 @@ class GLossConfig:
         0.3,
         "Lambda in L = lambda L_graph + (1 - lambda) L_CE, from 0 to 1. The paper's 0.7 starves the classifier when "
         "the loss is not softened by a second softmax.",
+    )
+    graph_weighting: str = option(
+        "constant",
+        "constant: lambda is graph_weight; skill: that times what the graph knows of hidden labels beyond the shares "
+        "of the classes, so that a graph that knows nothing has no weight.",
+        WEIGHTINGS,
     )
     bandwidth: str = option(
         "sqrt",
@@ -71,6 +79,10 @@ class GLossConfig:
     def __post_init__(self) -> None:
         if not 0.0 <= self.graph_weight <= 1.0:
             raise InputError(f"graph_weight must lie in [0, 1], got {self.graph_weight}")
+        if self.graph_weighting not in WEIGHTINGS:
+            raise InputError(f"graph_weighting must be one of {', '.join(WEIGHTINGS)}, got {self.graph_weighting!r}")
+        if self.graph_weighting == "skill" and self.objective != "nll":
+            raise InputError(f"graph_weighting skill needs objective nll, got {self.objective}")
         for name in ("unlabelled_share", "unlabelled_ramp_up"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise InputError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
@@ -84,8 +96,9 @@ class GLossConfig:
 
     def build(self, num_labels: int, **more: Any) -> GLoss:
         """The loss that these settings describe; `more` is what `GLoss` takes beside them."""
-        own = {"graph_weight", "bandwidth_learning_rate", "unlabelled_share", "unlabelled_ramp_up"}  # of the trainer
-        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in own}
+        of_trainer = {"graph_weight", "graph_weighting", "bandwidth_learning_rate"}
+        of_batches = {"unlabelled_share", "unlabelled_ramp_up"}
+        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in of_trainer | of_batches}
         return GLoss(num_labels, **settings, **more)
 
 

@@ -57,9 +57,10 @@ def run_training(
     Returns:
         What metrics.json holds: scores of "validation" and, if there are test documents, "test", of the head, which
         was calibrated by "temperature"; under "graph", those with the document graph; under "floor", those of a linear
-        head on the encoder as it was; "smallest_class", its number of training documents; "seconds" that the run took,
-        all processes together, and "peak_memory" in bytes. Of several processes that train together the first one
-        finishes the run, alone; the others return nothing.
+        head on the encoder as it was; "graph_loss_weight", where it follows the skill of the graph, its mean and last
+        value while training; "smallest_class", its number of training documents; "seconds" that the run took, all
+        processes together, and "peak_memory" in bytes. Of several processes that train together the first one finishes
+        the run, alone; the others return nothing.
 
     Raises:
         InputError: for wrong input, before anything is written.

@@ -161,6 +161,7 @@ class GraphLossTrainer(CheckpointedTrainer):
             graph_loss = self.combined_loss.graph_loss
             if graph_loss is not None:
                 figures = {**graph_loss.diagnostics, "graph_loss": logs["graph_loss"]}
+                figures["graph_weight"] = float(self.combined_loss.weights["graph_loss"])
                 if self._graph_share is not None:
                     figures["graph_gradient_share"] = float(self._graph_share)
                 # a batch with nothing to infer has no kernel width
