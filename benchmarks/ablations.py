@@ -79,6 +79,7 @@ class Change:
 
 CHANGES = [
     Change(AS_IT_IS, losses=("ce", "gloss", "scl")),
+    Change("encoder as it was, frozen", {"setup": "frozen"}, ("ce",)),
     Change("width 0.25", {"bandwidth": "0.25"}),
     Change("lambda by skill, at most 0.7; width 0.25", BY_SKILL | {"bandwidth": "0.25"}),
     Change("rates falling by layer, 0.75", {"layer_decay": 0.75}, BOTH),
