@@ -42,7 +42,7 @@ from graphloss.run import RunConfig, encoder_run, run_training
 from graphloss.training.run_directory import RunDirectory
 from graphloss.training.trainer import GraphLossTrainer
 
-FOLDER = Path("runs/ablations")
+FOLDER, DEVELOPMENT = Path("runs/ablations"), Path("runs/development")
 SEEDS = (1, 2)
 USUAL = {
     "encoder": "minilm",
@@ -146,7 +146,7 @@ class Run:
     @property
     def settings(self) -> dict[str, Any]:
         """All of them but where it goes."""
-        own = {"data": f"runs/development/{self.data}", "loss": self.loss, "seed": self.seed}
+        own = {"data": str(DEVELOPMENT / self.data), "loss": self.loss, "seed": self.seed}
         return {**USUAL, **REGIMES[self.regime], **self.change.settings, **own}
 
     @property
@@ -235,6 +235,8 @@ def main() -> None:
     parser.add_argument("--only", action="store_true", help="write what is there; train nothing")
     options = parser.parse_args()
     quiet_libraries()
+    if not DEVELOPMENT.exists():
+        parser.error(f"no {DEVELOPMENT}; run python benchmarks/development.py first")
     for run in [] if options.only else all_runs():
         with lease(FOLDER / "leases" / run.directory.path.name) as held:
             if held and not run.directory.metrics.exists():
@@ -248,6 +250,8 @@ def main() -> None:
         for loss in change.losses
         if regime in change.regimes
     ]
+    if not any(each["seeds"] for each in rows):
+        parser.error(f"no finished runs under {FOLDER}")
     for each in rows:
         print(each)
     conclude("ablations", {"rows": rows}, [], options)

@@ -22,17 +22,23 @@ def settled(skill: Skill, loss: float, labels: torch.Tensor = LABELS, steps: int
 
 
 def test_it_is_the_share_of_the_uncertainty_that_the_graph_resolves() -> None:
-    assert settled(Skill(3, 0.8), 0.0) == pytest.approx(0.8)
+    assert settled(Skill(3, 0.8), 1e-9) == pytest.approx(0.8)
     assert settled(Skill(3, 0.8), 0.25 * math.log(3)) == pytest.approx(0.6)
     assert settled(Skill(3, 0.8), math.log(3)) == pytest.approx(0.0, abs=1e-6)
     assert settled(Skill(3, 0.8), 5.0) == 0.0
-    assert settled(Skill(3, 0.8), 0.0, torch.tensor([1, 1, 1])) == 0.0  # of one class there is nothing to know
-    assert settled(Skill(3, 0.8), 0.0, torch.full((4,), -100)) == 0.0
+
+
+def test_a_batch_that_tells_nothing_leaves_it_as_it_was() -> None:
+    skill = Skill(3, 0.8)
+    nothing = [(1e-9, torch.tensor([1, 1, 1])), (1e-9, torch.full((4,), -100)), (0.0, LABELS)]
+    assert [settled(skill, *each) for each in nothing] == [0.0] * 3
+    settled(skill, 1e-9)
+    assert [settled(skill, *each) for each in nothing] == pytest.approx([0.8] * 3)
 
 
 def test_it_begins_at_nothing_and_follows() -> None:
     skill = Skill(3, 1.0)
-    weights = [float(skill.weight(torch.tensor(0.0), LABELS)) for _ in range(3)]
+    weights = [float(skill.weight(torch.tensor(1e-9), LABELS)) for _ in range(3)]
     assert weights == pytest.approx([0.0, 1.0 - KEPT, 1.0 - KEPT**2])
 
 

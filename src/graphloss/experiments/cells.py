@@ -61,12 +61,7 @@ class Cell:
     @cached_property
     def evaluations(self) -> list[list[dict[str, float]]]:
         """Of each run that trained in epochs, the lines of its history with a validation score; the rest have none."""
-        found = []
-        for path in self.paths:
-            history = RunDirectory(path).history
-            lines = [json.loads(line) for line in history.read_text().splitlines()] if history.exists() else []
-            found.append([line for line in lines if self._score in line])
-        return found
+        return [[line for line in RunDirectory(path).read_history() if self._score in line] for path in self.paths]
 
     @property
     def _score(self) -> str:

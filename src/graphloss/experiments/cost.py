@@ -76,7 +76,9 @@ def _schedule(training: TrainingConfig, documents: int) -> tuple[float, float]:
     if training.max_steps > 0:
         steps = training.max_steps
     epochs = steps * batch / max(documents, 1)
-    evaluations = {"epoch": epochs, "steps": steps / (training.eval_steps or steps or 1), "no": 0.0}
+    every = float(training.eval_steps or steps or 1)
+    every = every if every >= 1.0 else every * steps  # transformers takes it for a share of all steps
+    evaluations = {"epoch": epochs, "steps": steps / every, "no": 0.0}
     return steps * batch, evaluations[IntervalStrategy(training.eval_strategy).value]
 
 

@@ -34,14 +34,15 @@ class Skill:
         """The weight for a batch, from the batches before it, which this one joins.
 
         Args:
-            graph_loss: of the batch, the mean of -log f[true class] over hidden labels, without gradient.
+            graph_loss: of the batch, the mean of -log f[true class] over hidden labels, without gradient; zero where
+                there was nothing to infer, which leaves the mean as it is, as a batch of one class does.
             labels: (B,), -100 for none.
         """
         mean = graph_loss.new_zeros(()) if self.mean is None else self.mean.to(graph_loss)
         knows_nothing = self._loss_of_shares(labels).to(graph_loss)
         known = (1.0 - graph_loss / knows_nothing.clamp_min(1e-6)).clamp(0.0, 1.0)
-        known = torch.where(knows_nothing > 0, known, 0.0)  # of one class there is nothing to know
-        self.mean = KEPT * mean + (1.0 - KEPT) * known
+        tells = (graph_loss > 0) & (knows_nothing > 0)
+        self.mean = torch.where(tells, KEPT * mean + (1.0 - KEPT) * known, mean)
         return self.most * mean
 
     def _loss_of_shares(self, labels: Int[Tensor, " B"]) -> Float[Tensor, ""]:

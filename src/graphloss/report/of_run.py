@@ -50,8 +50,7 @@ class FinishedRun:
     @property
     def history(self) -> list[dict[str, Any]]:
         """What was logged, step by step; empty for what was not trained in steps."""
-        file = self.directory.history
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        return self.directory.read_history()
 
     def rows(self, split: str) -> Int[np.ndarray, " n"]:
         """Where the documents of a split stand among the predictions."""

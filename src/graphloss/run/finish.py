@@ -22,7 +22,6 @@ from graphloss.models.sentence_encoder import write_modules
 from graphloss.run.record import Embeddings, write_record
 from graphloss.run.results import Probabilities, scores, write_predictions
 from graphloss.run.workspace import Workspace
-from graphloss.training.history import values_of
 from graphloss.training.meter import Meter
 from graphloss.training.run_directory import write_json
 
@@ -87,7 +86,8 @@ class Finish:
             untouched = {} if floor is None else _embeddings(floor, before)
             write_record(directory.record, _embeddings(trained, answers), untouched, graph, views)
         write_predictions(directory.predictions, data, heads, mixed)
-        if space.config.gloss.graph_weighting == "skill" and (weights := values_of(directory.history, "graph_weight")):
+        weights = [line["graph_weight"] for line in directory.read_history() if "graph_weight" in line]
+        if weights and space.config.gloss.graph_weighting == "skill":
             metrics["graph_loss_weight"] = {"mean": sum(weights) / len(weights), "last": weights[-1]}
         metrics |= {"smallest_class": data.smallest_class} | self.meter.read(space.config.training.device.type)
         write_json(directory.metrics, metrics)

@@ -44,14 +44,3 @@ class History(TrainerCallback):
         with self.path.open("a") as file:
             seconds = self.before + time.perf_counter() - self.started
             file.write(json.dumps({"step": state.global_step} | logs | {"seconds": round(seconds, 3)}) + "\n")
-
-
-def values_of(path: Path, name: str) -> list[float]:
-    """What was logged under a name while training, in order; nothing where there is no history.
-
-    Args:
-        path: of a history.
-        name: such as "graph_weight".
-    """
-    lines = map(json.loads, path.read_text().splitlines()) if path.exists() else ()
-    return [line[name] for line in lines if name in line]

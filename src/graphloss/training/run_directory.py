@@ -84,6 +84,10 @@ class RunDirectory:
         """What the report draws: embeddings of the same documents at each evaluation, and where all documents lie."""
         return self.path / "record"
 
+    def read_history(self) -> list[dict[str, Any]]:
+        """The lines of `history`, in order; none where nothing was trained in steps."""
+        return [json.loads(line) for line in self.history.read_text().splitlines()] if self.history.exists() else []
+
     def saved_config(self) -> dict[str, Any]:
         """The settings that the run was started with; empty where there are none.
 
