@@ -120,6 +120,7 @@ def test_runs_that_differ_by_their_seed_have_a_search_in_common(tmp_path: Path) 
     assert set(sqrt.space()) == {"learning_rate", "labelled_fraction", "graph_weight"}
     assert set(optimal.space()) == {*sqrt.space(), "bandwidth"}
     assert plain.space() == {"learning_rate": Range(1e-5, 1e-3, log=True), "head": ("stock", "linear")}
+    assert not any(run.searched["index"] or run.searched["record"] for run in runs)  # nobody looks at a trial again
     bench = Bench(tmp_path, runs)
     assert [bench.trials(run) for run in runs] == [4, 0, 4, 0, 4, 0]
 
