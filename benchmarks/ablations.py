@@ -63,6 +63,7 @@ BOTH = ("ce", "gloss")
 GLOSS = ("gloss",)
 MANY = ("many",)
 BY_SKILL = {"graph_weighting": "skill", "graph_weight": 0.7}
+ALL_MEMBERS = {"objective": "members", "masking": "folds"}
 AS_IT_IS = "as it is"
 
 
@@ -79,13 +80,32 @@ class Change:
 
 CHANGES = [
     Change(AS_IT_IS, losses=("ce", "gloss", "scl")),
-    Change("encoder as it was, frozen", {"setup": "frozen"}, ("ce",)),
     Change("width 0.25", {"bandwidth": "0.25"}),
     Change("lambda by skill, at most 0.7; width 0.25", BY_SKILL | {"bandwidth": "0.25"}),
+    *(
+        Change(
+            f"all members, folds, lambda {weight}, width {width}",
+            ALL_MEMBERS | {"graph_weight": weight, "bandwidth": str(width)},
+        )
+        for weight, width in ((0.7, 0.35), (0.7, 0.25), (0.9, 0.35), (0.5, 0.35), (0.9, 0.25), (0.9, 0.55))
+    ),
+    Change("all members, lambda 0.7, width 0.35", {"objective": "members", "graph_weight": 0.7, "bandwidth": "0.35"}),
+    *(
+        Change(
+            f"all members, folds, lambda 0.7, width 0.35; learning rate {rate}",
+            ALL_MEMBERS | {"graph_weight": 0.7, "bandwidth": "0.35", "learning_rate": rate},
+        )
+        for rate in (5e-5, 2e-4)
+    ),
+    Change(
+        "all members, 10 folds, lambda 0.7, width 0.35",
+        ALL_MEMBERS | {"labelled_fraction": 0.9, "graph_weight": 0.7, "bandwidth": "0.35"},
+    ),
+    Change("lambda 0.7, width 0.25", {"graph_weight": 0.7, "bandwidth": "0.25"}),
+    Change("width loo", {"bandwidth": "loo"}),
+    Change("encoder as it was, frozen", {"setup": "frozen"}, ("ce",)),
     Change("rates falling by layer, 0.75", {"layer_decay": 0.75}, BOTH),
     Change("lambda 0.7", {"graph_weight": 0.7}),
-    Change("width loo", {"bandwidth": "loo"}),
-    Change("lambda 0.7, width 0.25", {"graph_weight": 0.7, "bandwidth": "0.25"}),
     Change("learning rate 5e-5", {"learning_rate": 5e-5}, BOTH),
     Change("width 0.15", {"bandwidth": "0.15"}),
     Change("folds", {"masking": "folds"}),

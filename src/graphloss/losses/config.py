@@ -7,7 +7,7 @@ from graphloss.errors import InputError
 from graphloss.graph.affinity import TRANSITIONS
 from graphloss.graph.attention import SOLVERS
 from graphloss.graph.masking import MASKINGS
-from graphloss.graph.objectives import OBJECTIVES
+from graphloss.graph.objectives import HONEST, OBJECTIVES
 from graphloss.losses.gloss import GLoss, check_bandwidth
 from graphloss.options import option
 
@@ -49,8 +49,8 @@ class GLossConfig:
     )
     objective: str = option(
         "nll",
-        "Loss on the propagated labels: nll, or what the paper's code does alone (released) or with cross-entropy "
-        "(released-combined).",
+        "Loss on the propagated labels: nll, that the class is right; members, that all labelled members of the class "
+        "are reached alike; or what the paper's code does alone (released) or with cross-entropy (released-combined).",
         OBJECTIVES,
     )
     teleport: float = option(
@@ -81,8 +81,8 @@ class GLossConfig:
             raise InputError(f"graph_weight must lie in [0, 1], got {self.graph_weight}")
         if self.graph_weighting not in WEIGHTINGS:
             raise InputError(f"graph_weighting must be one of {', '.join(WEIGHTINGS)}, got {self.graph_weighting!r}")
-        if self.graph_weighting == "skill" and self.objective != "nll":
-            raise InputError(f"graph_weighting skill needs objective nll, got {self.objective}")
+        if self.graph_weighting == "skill" and self.objective not in HONEST:
+            raise InputError(f"graph_weighting skill needs objective nll or members, got {self.objective}")
         for name in ("unlabelled_share", "unlabelled_ramp_up"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise InputError(f"{name} must lie in [0, 1), got {getattr(self, name)}")

@@ -13,8 +13,9 @@ from graphloss.graph.attention import SOLVERS
 from graphloss.graph.bandwidth import MAX_EXACT, bandwidth_dicm, bandwidth_loo, bandwidth_sqrt, local_widths
 from graphloss.graph.masking import MASKINGS, Split, number_of_folds, split_batch
 from graphloss.graph.memory import Memory
-from graphloss.graph.objectives import OBJECTIVES, propagation_loss
+from graphloss.graph.objectives import HONEST, OBJECTIVES, propagation_loss
 from graphloss.graph.propagation import check_distributions, evaluated_first, infer, with_class_mass
+from graphloss.graph.questions import Classes, Members
 from graphloss.graph.sharing import Ranks
 from graphloss.losses.diagnostics import Batch, diagnose
 
@@ -42,7 +43,7 @@ class GLoss(nn.Module):
         transition: "row", "released" or "column"; see `graphloss.graph.transition_rows`.
         labelled_fraction: gamma in [0, 1], the share of the labels that is kept.
         masking: "stratified", "random" or "folds"; see `graphloss.graph.split_batch`.
-        objective: "nll", "released" or "released-combined"; see `graphloss.graph.propagation_loss`.
+        objective: "nll", "members", "released" or "released-combined"; see `graphloss.graph.propagation_loss`.
         targets: "class", labels are numbers of classes; "distribution", they are rows of shares of the classes.
         class_weights: (C,) weights of the classes in the mean; None for equal ones.
         memory_size: M, the number of labelled embeddings of earlier batches that are further labelled nodes; 0 for
@@ -191,7 +192,7 @@ class GLoss(nn.Module):
         - graph_size: documents of the batch, of all processes together;
         - labelled, masked, unlabelled: numbers of documents, with "folds" of one of them on average;
         - evaluated, orphans: of the masked ones, those that enter the mean and those without a labelled member of their
-          class, which with "nll" do not; of a distribution, the most likely class counts;
+          class, which with "nll" and "members" do not; of a distribution, the most likely class counts;
         - memory: labelled nodes of earlier batches;
         - effective_neighbours: the perplexity of the transition's rows, mean over at most 256 masked documents: over
           how many others the first step of their walks is spread;
@@ -199,7 +200,7 @@ class GLoss(nn.Module):
         """
         if self._progress.last is None:
             return {}
-        return diagnose(self._progress.last, transition=self.transition, leaves_orphans=self.objective == "nll")
+        return diagnose(self._progress.last, transition=self.transition, leaves_orphans=self.objective in HONEST)
 
     def get_extra_state(self) -> dict[str, Any]:
         """The step and the memory, for `state_dict`; in types that load with weights_only."""
@@ -294,29 +295,32 @@ class GLoss(nn.Module):
         width = self._width(embeddings, labels, alone=memory is None and len(splits) == 1)
         if len(splits) > 1:
             embeddings = shared(embeddings, report.setdefault("saturated", {}))
-        inferred, truth = [], []
+        classes = Classes(labels, self.num_labels, self.class_weights, memory)
+        all_members = self.objective == "members"
+        asked = Members(classes, at_least_float32(embeddings[:0]).dtype) if all_members else classes
+        inferred, answers = [], []
         for labelled, masked in splits:
             nodes = evaluated_first(embeddings.shape[0], labelled, masked)
             solution = infer(
                 embeddings,
-                labels,
+                asked.labels,
                 labelled,
                 nodes,
-                num_labels=self.num_labels,
+                num_labels=asked.num_labels,
                 bandwidth=width,
                 transition=self.transition,
                 teleport=self.teleport,
-                memory=memory,
+                memory=asked.memory,
                 solver=self.solver,
                 report=report,
                 ranks=self.ranks,
             )
             if self.class_mass and nodes is not masked:
-                solution = with_class_mass(solution, self._class_shares(labels[labelled]).to(solution))
+                solution = with_class_mass(solution, self._class_shares(asked.labels[labelled]).to(solution))
             inferred.append(solution if nodes is masked else solution[: masked.shape[0]])
-            truth.append(labels.index_select(0, masked))
-        propagated, labels = (parts[0] if len(parts) == 1 else torch.cat(parts) for parts in (inferred, truth))
-        return propagation_loss(propagated, labels, objective=self.objective, class_weights=self.class_weights)
+            answers.append(asked.answer(labelled, masked))
+        propagated, answer = (parts[0] if len(parts) == 1 else torch.cat(parts) for parts in (inferred, answers))
+        return propagation_loss(propagated, answer, objective=self.objective, class_weights=asked.class_weights)
 
     def _class_shares(self, labels: Tensor) -> Float[Tensor, " C"]:
         if labels.ndim == 2:
