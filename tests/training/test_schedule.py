@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from datasets import Dataset
 
 from graphloss.errors import InputError
+from graphloss.training.loading import documents_of_an_epoch
 from tests.training.test_trainer import make
 
 
@@ -28,3 +30,22 @@ def test_a_schedule_by_scores_is_refused(encoders: dict[str, Path], tmp_path: Pa
     )
     with pytest.raises(InputError, match="needs a schedule by steps"):
         trainer.train()
+
+
+@pytest.mark.parametrize(
+    ("documents", "settings", "steps"),
+    [(24, {}, 40), (56, {}, 60), (80, {}, 0), (24, {"num_train_epochs": 2}, 0), (24, {"eval_strategy": "epoch"}, 0)],
+)
+def test_few_documents_are_trained_on_for_enough_steps(
+    documents: int, settings: dict, steps: int, encoders: dict[str, Path], tmp_path: Path
+) -> None:
+    args = make(encoders["bert"], tmp_path, documents=documents, **settings).args  # 8 documents a batch
+    assert max(args.max_steps, 0) == steps
+    assert (args.eval_strategy, args.save_strategy) == (("steps", "steps") if steps else ("epoch", "epoch"))
+    assert not steps or args.eval_steps == args.save_steps == 10
+
+
+def test_documents_without_a_label_make_no_epoch_longer() -> None:
+    tokens = Dataset.from_dict({"labels": [0, -100, 1, -100, -100]})
+    assert documents_of_an_epoch(tokens) == 2
+    assert documents_of_an_epoch(tokens.rename_column("labels", "input_ids")) == 5

@@ -1,5 +1,6 @@
 """How long a run will take, roughly."""
 
+import copy
 import time
 from collections import Counter
 from functools import cache
@@ -73,6 +74,8 @@ def _schedule(training: TrainingConfig, documents: int) -> tuple[float, float]:
         return 0.0, 0.0
     batch = min(training.per_device_train_batch_size, max(documents, 1))
     steps = training.num_train_epochs * documents / batch
+    training = copy.copy(training)
+    training.settle_steps(documents)
     if training.max_steps > 0:
         steps = training.max_steps
     epochs = steps * batch / max(documents, 1)

@@ -1,12 +1,14 @@
 """The settings of a run but for its losses: one dataclass per concern, from which flags, YAML, Python and the saved run
 all come."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedTokenizerBase, TrainingArguments
+from transformers.trainer_utils import IntervalStrategy
 
 from graphloss.data.files import Columns
 from graphloss.data.token_cache import TokenCache, usual_cache_folder
@@ -15,6 +17,7 @@ from graphloss.losses.metric import METRIC_LOSSES
 from graphloss.options import option
 from graphloss.training.distributed import agreed
 from graphloss.training.hardware import PRECISIONS, settle_precision
+from graphloss.training.schedule import BETWEEN, USUAL_EPOCHS, steps_of_few
 
 LOSSES = ("gloss", "ce", *METRIC_LOSSES)
 SETUPS = ("integrated", "standalone", "frozen")
@@ -217,7 +220,9 @@ class TrainingConfig(TrainingArguments):
     )
     per_device_train_batch_size: int = option(128, "Documents that share a graph, on each device.")
     per_device_eval_batch_size: int = option(128, "Documents embedded at once for evaluation, on each device.")
-    num_train_epochs: float = option(8.0, "Epochs at most.")
+    num_train_epochs: float = option(
+        None, "Epochs at most; where not given 8, and as many as make 40 steps of few documents, scored every 10 steps."
+    )
     warmup_steps: float = option(0.1, "Steps of linear warm-up; below 1, a share of all steps.")
     logging_steps: float = option(10, "Steps between two lines of progress.")
     save_strategy: str | None = option(  # type: ignore[assignment]
@@ -257,9 +262,24 @@ class TrainingConfig(TrainingArguments):
         if self.metric_for_best_model is None:
             self.metric_for_best_model = "macro_silhouette" if self.setup == "standalone" else "macro_f1"
         self.left_open = {each.name for each in fields(self) if each.init and getattr(self, each.name) is None}
+        if self.num_train_epochs is None:
+            self.num_train_epochs = USUAL_EPOCHS
         self._let_evaluation_follow_saving()
         self._fold_precision()
         super().__post_init__()
+
+    def settle_steps(self, documents: int) -> None:
+        """With few documents, and epochs and evaluations left to us, train for enough steps and score now and then.
+
+        Args:
+            documents: of an epoch.
+        """
+        mine = {"num_train_epochs", "save_strategy", "eval_strategy"} <= self.left_open and self.max_steps <= 0
+        batch = self.train_batch_size * self.world_size * self.gradient_accumulation_steps
+        steps = steps_of_few(math.ceil(documents / batch)) if mine else 0
+        if steps:
+            self.max_steps, self.eval_steps, self.save_steps = steps, BETWEEN, BETWEEN
+            self.eval_strategy = self.save_strategy = IntervalStrategy.STEPS
 
     def settle_precision(self, say: Callable[[str], None]) -> None:
         """Turn `precision` into one that the device has, measured where it is "auto", and into the flags of

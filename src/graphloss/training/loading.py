@@ -18,6 +18,11 @@ from graphloss.training.distributed import ProcessGroup
 Batches = ClassAwareBatches | MixedBatches | BatchSampler
 
 
+def documents_of_an_epoch(tokens: Dataset) -> int:
+    """The training documents that an epoch goes through: those with a label, where some have none."""
+    return sum(label >= 0 for label in tokens["labels"]) if "labels" in tokens.column_names else len(tokens)
+
+
 def batches_of(
     tokens: Dataset, args: TrainingConfig, gloss: GLossConfig, batch_size: int, ranks: ProcessGroup | None
 ) -> Batches | None:

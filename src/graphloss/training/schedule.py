@@ -1,5 +1,6 @@
-"""Learning rates over the steps, beyond what transformers schedules."""
+"""Steps and learning rates, beyond what transformers schedules."""
 
+import math
 from collections.abc import Callable
 
 from torch.optim.lr_scheduler import LambdaLR
@@ -7,6 +8,19 @@ from torch.optim.lr_scheduler import LambdaLR
 from graphloss.errors import InputError
 
 DROP = 0.1
+USUAL_EPOCHS, LEAST_STEPS, BETWEEN = 8.0, 40, 10  # steps between two evaluations of short epochs
+
+
+def steps_of_few(an_epoch: int) -> int:
+    """The steps to train for where an epoch has so few that eight of them would hardly move an encoder: 40 or more,
+    in tens, as validation documents are then scored; 0 where epochs are long enough.
+
+    Args:
+        an_epoch: steps of an epoch.
+    """
+    if an_epoch >= BETWEEN:
+        return 0
+    return BETWEEN * math.ceil(max(USUAL_EPOCHS * an_epoch, LEAST_STEPS) / BETWEEN)
 
 
 def drop_after(schedule: object, step: int) -> None:

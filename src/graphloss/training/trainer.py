@@ -39,7 +39,7 @@ from graphloss.training.failures import check_finite, check_weights, is_out_of_m
 from graphloss.training.gradient_cache import Passed, pass_in_parts
 from graphloss.training.hardware import fitting_micro_batch
 from graphloss.training.layer_rates import decay_by_layer
-from graphloss.training.loading import batches_of, load_batches
+from graphloss.training.loading import batches_of, documents_of_an_epoch, load_batches
 from graphloss.training.schedule import drop_after
 
 logger = logging.getLogger(__name__)
@@ -88,6 +88,8 @@ class GraphLossTrainer(CheckpointedTrainer):
         self.gloss = gloss or GLossConfig()
         self.say = say
         args.settle_precision(say)
+        if others.get("train_dataset") is not None:
+            args.settle_steps(documents_of_an_epoch(others["train_dataset"]))
         if args.tf32 is None and is_torch_tf32_available() and self.gloss.transition == "row":
             enable_tf32(True)  # the graph stays out of it, but for the gradients of the dense transitions
         self.pooling = pooling or usual_pooling(model.config)
