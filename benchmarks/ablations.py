@@ -54,6 +54,7 @@ USUAL = {
     "record": False,
     "index": False,
 }
+START = {"objective": "nll", "graph_weight": 0.3, "bandwidth": "sqrt", "masking": "stratified"}  # before any change
 REGIMES: dict[str, dict[str, Any]] = {
     "few": {"labels_per_class": 16, "max_steps": 40, "eval_strategy": "no", "save_strategy": "no"},
     "many": {"num_train_epochs": 3},
@@ -95,7 +96,7 @@ CHANGES = [
             f"all members, folds, lambda 0.7, width 0.35; learning rate {rate}",
             ALL_MEMBERS | {"graph_weight": 0.7, "bandwidth": "0.35", "learning_rate": rate},
         )
-        for rate in (5e-5, 2e-4)
+        for rate in (5e-5, 1.5e-4, 2e-4)
     ),
     Change(
         "all members, 10 folds, lambda 0.7, width 0.35",
@@ -183,7 +184,7 @@ class Run:
         """Once; its weights are not kept."""
         Viewing.TEXTS = tuple(read_all(self.settings["data"], Columns())["train"].texts)
         with patch.object(encoder_run, "GraphLossTrainer", self.change.trainer):
-            run_training(RunConfig.of(self.settings | {"output_dir": str(self.directory.path)}), overwrite=True)
+            run_training(RunConfig.of(START | self.settings | {"output_dir": str(self.directory.path)}), overwrite=True)
         shutil.rmtree(self.directory.model)
 
 

@@ -106,7 +106,7 @@ def plain_run(folder: Path, dtype: torch.dtype) -> Tensor:
     model = build(folder).train().to(torch.float64 if dtype == torch.float64 else torch.float32)
     batch = encoder.tokenizer.pad(tokens.to_dict(), return_tensors="pt")
     labels = batch.pop("labels")
-    loss = GLoss(CLASSES, seed=42)
+    loss = GLossConfig().build(CLASSES, seed=42)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
     losses = []
     for step in range(STEPS):

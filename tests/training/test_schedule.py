@@ -7,7 +7,9 @@ import pytest
 from datasets import Dataset
 
 from graphloss.errors import InputError
+from graphloss.run import RunConfig
 from graphloss.training.loading import documents_of_an_epoch
+from graphloss.training.schedule import usual_rate
 from tests.training.test_trainer import make
 
 
@@ -49,3 +51,22 @@ def test_documents_without_a_label_make_no_epoch_longer() -> None:
     tokens = Dataset.from_dict({"labels": [0, -100, 1, -100, -100]})
     assert documents_of_an_epoch(tokens) == 2
     assert documents_of_an_epoch(tokens.rename_column("labels", "input_ids")) == 5
+
+
+def test_the_usual_learning_rate_falls_with_the_width_and_is_half_for_few(
+    encoders: dict[str, Path], tmp_path: Path
+) -> None:
+    assert [usual_rate(width) for width in (128, 384, 768, 1024)] == pytest.approx([1e-4, 1e-4, 5e-5, 3.75e-5])
+    rates = [make(encoders["bert"], tmp_path, documents=documents).args.learning_rate for documents in (72, 80)]
+    assert rates == pytest.approx([5e-5, 1e-4])
+    assert make(encoders["bert"], tmp_path, learning_rate=2e-5).args.learning_rate == 2e-5
+
+
+def test_what_was_decided_is_repeated(tmp_path: Path) -> None:
+    config = RunConfig.of({"data": "mr", "output_dir": str(tmp_path)})
+    config.training.settle_schedule(100, 384)
+    again = RunConfig.of(config.to_dict())
+    again.training.settle_schedule(100_000, 768)
+    names = ("max_steps", "eval_strategy", "eval_steps", "save_strategy", "save_steps", "learning_rate")
+    decided, repeated = ([getattr(each.training, name) for name in names] for each in (config, again))
+    assert decided == repeated == [40, "steps", 10, "steps", 10, 5e-5]

@@ -73,7 +73,7 @@ def test_one_pass_gives_the_mixed_loss(name: str, head: str, encoders: dict[str,
     logits = model(**batch).logits
     hidden_states = model.base_model(**batch)[0]
     embeddings = pool(hidden_states, batch["attention_mask"], trainer.pooling)
-    graph = GLoss(3, seed=3)(embeddings, labels)
+    graph = trainer.gloss.build(3, seed=3)(embeddings, labels)
     expected = 0.4 * graph + 0.6 * nn.functional.cross_entropy(logits, labels)
     torch.testing.assert_close(loss, expected)
     if head == "linear":
@@ -122,7 +122,7 @@ def test_trains_and_scores(name: str, encoders: dict[str, Path], tmp_path: Path)
     logged = [entry for entry in trainer.state.log_history if "graph_loss" in entry]
     assert len(logged) == 3
     assert {"ce_loss", "bandwidth", "evaluated", "orphans"} <= set(logged[0])
-    assert logged[0]["loss"] == pytest.approx(0.3 * logged[0]["graph_loss"] + 0.7 * logged[0]["ce_loss"], rel=1e-4)
+    assert logged[0]["loss"] == pytest.approx(0.7 * logged[0]["graph_loss"] + 0.3 * logged[0]["ce_loss"], rel=1e-4)
     assert any("eval_macro_f1" in entry for entry in trainer.state.log_history)
 
 
@@ -272,7 +272,8 @@ def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
     assert (args.learning_rate, args.warmup_steps, args.lr_scheduler_type) == (5e-5, 0.1, "linear")
     assert args.optim == "adamw_torch_fused"
     gloss = GLossConfig()
-    assert (gloss.graph_weight, gloss.labelled_fraction, gloss.bandwidth, gloss.transition) == (0.3, 0.7, "sqrt", "row")
+    assert (gloss.graph_weight, gloss.labelled_fraction, gloss.bandwidth, gloss.transition) == (0.7, 0.7, "0.35", "row")
+    assert (gloss.objective, gloss.masking, gloss.graph_weighting) == ("members", "folds", "constant")
     json.dumps(args.to_dict())
 
 

@@ -75,7 +75,7 @@ def _schedule(training: TrainingConfig, documents: int) -> tuple[float, float]:
     batch = min(training.per_device_train_batch_size, max(documents, 1))
     steps = training.num_train_epochs * documents / batch
     training = copy.copy(training)
-    training.settle_steps(documents)
+    training.settle_schedule(documents)
     if training.max_steps > 0:
         steps = training.max_steps
     epochs = steps * batch / max(documents, 1)

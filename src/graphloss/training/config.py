@@ -17,7 +17,7 @@ from graphloss.losses.metric import METRIC_LOSSES
 from graphloss.options import option
 from graphloss.training.distributed import agreed
 from graphloss.training.hardware import PRECISIONS, settle_precision
-from graphloss.training.schedule import BETWEEN, USUAL_EPOCHS, steps_of_few
+from graphloss.training.schedule import BETWEEN, USUAL_EPOCHS, USUAL_WIDTH, steps_of_few, usual_rate
 
 LOSSES = ("gloss", "ce", *METRIC_LOSSES)
 SETUPS = ("integrated", "standalone", "frozen")
@@ -160,7 +160,8 @@ class TrainingConfig(TrainingArguments):
     """How the classifier is trained: `transformers.TrainingArguments` with other defaults and a few fields more.
 
     Attributes:
-        left_open: the fields that were not given and have no default of their own; what stands in them is derived.
+        left_open: the fields that were not given and have no default of their own; what stands in them is derived. A
+            trainer decides on some, which are then as if given, to be repeated.
 
     Defaults that differ: batches of 128, as in the paper, for the graph needs several documents of each class; at
     most 8 epochs with early stopping on validation macro-F1 and the best weights restored; warm-up over a tenth of
@@ -223,6 +224,11 @@ class TrainingConfig(TrainingArguments):
     num_train_epochs: float = option(
         None, "Epochs at most; where not given 8, and as many as make 40 steps of few documents, scored every 10 steps."
     )
+    learning_rate: float = option(
+        None,
+        "The highest learning rate; where not given 5e-5 for an encoder of width 768, in inverse proportion for others "
+        "and 1e-4 at most, which is that of minilm; half of it for few documents, fewer than ten batches.",
+    )
     warmup_steps: float = option(0.1, "Steps of linear warm-up; below 1, a share of all steps.")
     logging_steps: float = option(10, "Steps between two lines of progress.")
     save_strategy: str | None = option(  # type: ignore[assignment]
@@ -264,22 +270,29 @@ class TrainingConfig(TrainingArguments):
         self.left_open = {each.name for each in fields(self) if each.init and getattr(self, each.name) is None}
         if self.num_train_epochs is None:
             self.num_train_epochs = USUAL_EPOCHS
+        if self.learning_rate is None:
+            self.learning_rate = usual_rate(USUAL_WIDTH)
         self._let_evaluation_follow_saving()
         self._fold_precision()
         super().__post_init__()
 
-    def settle_steps(self, documents: int) -> None:
-        """With few documents, and epochs and evaluations left to us, train for enough steps and score now and then.
+    def settle_schedule(self, documents: int, width: int = USUAL_WIDTH) -> None:
+        """Decide on what was left open: of few documents, how many steps and when they are scored; the learning rate.
 
         Args:
             documents: of an epoch.
+            width: entries of the encoder's embeddings.
         """
-        mine = {"num_train_epochs", "save_strategy", "eval_strategy"} <= self.left_open and self.max_steps <= 0
         batch = self.train_batch_size * self.world_size * self.gradient_accumulation_steps
-        steps = steps_of_few(math.ceil(documents / batch)) if mine else 0
-        if steps:
+        steps = steps_of_few(math.ceil(documents / batch))
+        if "learning_rate" in self.left_open:
+            self.learning_rate = usual_rate(width, few=steps > 0)
+            self.left_open -= {"learning_rate"}
+        schedule = {"num_train_epochs", "save_strategy", "eval_strategy"}
+        if steps and schedule <= self.left_open and self.max_steps <= 0:
             self.max_steps, self.eval_steps, self.save_steps = steps, BETWEEN, BETWEEN
             self.eval_strategy = self.save_strategy = IntervalStrategy.STEPS
+            self.left_open -= schedule
 
     def settle_precision(self, say: Callable[[str], None]) -> None:
         """Turn `precision` into one that the device has, measured where it is "auto", and into the flags of

@@ -8,6 +8,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from graphloss.errors import InputError
 
 DROP = 0.1
+USUAL_WIDTH = 768
 USUAL_EPOCHS, LEAST_STEPS, BETWEEN = 8.0, 40, 10  # steps between two evaluations of short epochs
 
 
@@ -21,6 +22,12 @@ def steps_of_few(an_epoch: int) -> int:
     if an_epoch >= BETWEEN:
         return 0
     return BETWEEN * math.ceil(max(USUAL_EPOCHS * an_epoch, LEAST_STEPS) / BETWEEN)
+
+
+def usual_rate(width: int, *, few: bool = False) -> float:
+    """5e-5 for an encoder whose embeddings have 768 entries; narrower ones, which are smaller, bear and need more, to
+    1e-4; few documents half of it."""
+    return min(5e-5 * USUAL_WIDTH / width, 1e-4) * (0.5 if few else 1.0)
 
 
 def drop_after(schedule: object, step: int) -> None:

@@ -89,7 +89,7 @@ class GraphLossTrainer(CheckpointedTrainer):
         self.say = say
         args.settle_precision(say)
         if others.get("train_dataset") is not None:
-            args.settle_steps(documents_of_an_epoch(others["train_dataset"]))
+            args.settle_schedule(documents_of_an_epoch(others["train_dataset"]), model.config.hidden_size)
         if args.tf32 is None and is_torch_tf32_available() and self.gloss.transition == "row":
             enable_tf32(True)  # the graph stays out of it, but for the gradients of the dense transitions
         self.pooling = pooling or usual_pooling(model.config)
