@@ -69,7 +69,16 @@ def in_threads(count: int, task: Callable[[Rank], Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("solver", ["direct", "matrix-free"])
-@pytest.mark.parametrize("settings", [{}, {"bandwidth": "local"}, {"memory_size": 20}, {"masking": "folds"}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"bandwidth": "local"},
+        {"memory_size": 20},
+        {"masking": "folds"},
+        {"objective": "members", "memory_size": 20},
+    ],
+)
 @pytest.mark.parametrize("count", [2, 5])
 def test_shared_rows_give_the_loss_and_the_gradient_of_one_process(
     solver: str, settings: dict[str, Any], count: int

@@ -21,6 +21,7 @@ USUAL = (
 ).split()
 CASES = {
     "gloss": ["--loss", "gloss"],
+    "nll": ["--loss", "gloss", "--objective", "nll", "--masking", "stratified", "--bandwidth", "sqrt"],
     "memory": ["--loss", "gloss", "--memory_size", "24", "--masking", "folds"],
     "matrix-free": ["--loss", "gloss", "--solver", "matrix-free", "--micro_batch_size", "2"],
     "learned width": ["--loss", "gloss", "--bandwidth", "learned", "--pooling", "mean"],
