@@ -40,6 +40,11 @@ def test_one_near_member_is_enough_for_the_class_and_not_for_the_members() -> No
     assert propagation_loss(by_class, torch.zeros(2, dtype=torch.int64)) == pytest.approx(0.0, abs=1e-6)
 
 
+def test_members_need_rows() -> None:
+    with pytest.raises(ValueError, match=r"needs labels of shape \(e, C\), got \(2,\)"):
+        propagation_loss(torch.ones(2, 3) / 3, torch.tensor([0, 1]), objective="members")
+
+
 def test_walks_of_one_step_make_it_the_supervised_contrastive_loss() -> None:
     """With every document masked alone no walk is longer, and the Gaussian of width sigma is the exponential of a
     cosine at temperature sigma squared; it only begins at zero."""

@@ -45,13 +45,15 @@ def propagation_loss(
         A scalar; where no document can be evaluated, a zero that is connected to the graph.
 
     Raises:
-        ValueError: for an unknown objective.
+        ValueError: for an unknown objective, and for "members" of labels that are no rows.
 
     Source: Sharma, Agarwal & Kumar (2025), the graph loss, and its released code. "members" is ours: the supervised
     contrastive loss of Khosla et al. (2020), their sum outside of the logarithm, for walks of any length.
     """
     if objective not in OBJECTIVES:
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
+    if objective == "members" and labels.ndim != 2:
+        raise ValueError(f"objective 'members' needs labels of shape (e, C), got {tuple(labels.shape)}")
     propagated = at_least_float32(propagated)
     if labels.shape[0] == 0:
         return propagated.sum()
