@@ -287,12 +287,12 @@ class TrainingConfig(TrainingArguments):
         steps = steps_of_few(math.ceil(documents / batch))
         if "learning_rate" in self.left_open:
             self.learning_rate = usual_rate(width, few=steps > 0)
-            self.left_open -= {"learning_rate"}
+            self.left_open = self.left_open - {"learning_rate"}  # never in place: copies share it
         schedule = {"num_train_epochs", "save_strategy", "eval_strategy"}
         if steps and schedule <= self.left_open and self.max_steps <= 0:
             self.max_steps, self.eval_steps, self.save_steps = steps, BETWEEN, BETWEEN
             self.eval_strategy = self.save_strategy = IntervalStrategy.STEPS
-            self.left_open -= schedule
+            self.left_open = self.left_open - schedule
 
     def settle_precision(self, say: Callable[[str], None]) -> None:
         """Turn `precision` into one that the device has, measured where it is "auto", and into the flags of
