@@ -99,6 +99,23 @@ def test_decisions_are_written_and_kept_on_resume(
     assert yaml.safe_load((run / "config.yaml").read_text())["precision"] == "float32"
 
 
+def test_final_scores_are_in_float32_unless_those_of_training_will_do(
+    data: Path, encoders: dict[str, Path], tmp_path: Path
+) -> None:
+    usual = f"--data {data} --encoder {encoders['bert']} --use_cpu --quiet --num_train_epochs 1 --precision bf16".split()
+
+    def losses(name: str, *given: str) -> list[float]:
+        assert main(["train", *usual, "--output_dir", str(tmp_path / name), *given]) == 0
+        metrics = json.loads((tmp_path / name / "metrics.json").read_text())
+        return [metrics[split]["nll"] for split in ("validation", "test")]
+
+    exact, again = losses("exact"), losses("again", "--score_precision", "float32")
+    rounded = losses("rounded", "--score_precision", "training")
+    assert exact == again
+    assert rounded != exact
+    assert rounded == pytest.approx(exact, rel=1e-2)
+
+
 def test_accumulation_is_said_once_not_to_be_a_larger_graph(encoders: dict[str, Path], tmp_path: Path) -> None:
     notes: list[str] = []
     settings = {"gradient_accumulation_steps": 2, "say": notes.append}

@@ -94,8 +94,9 @@ class Workspace:
         return tokens
 
     def answer(self, model: Classifier, split: str) -> Answers:
-        """What a classifier says of the documents of a split."""
-        return self._answer(model, self.tokens(split))
+        """What a classifier says of the documents of a split, for scores and predictions."""
+        with self._precision_of_run(self.config.training.score_precision == "training"):
+            return self._answer(model, self.tokens(split))
 
     def _answer(self, model: Classifier, tokens: Dataset) -> Answers:
         most = self.config.training.per_device_eval_batch_size
@@ -105,7 +106,11 @@ class Workspace:
         """Of the training documents, in the precision of the run: neither scores nor predictions are made from them.
 
         Processes that train together share them."""
+        with self._precision_of_run():
+            return in_shares(self.tokens("train"), lambda own: self._answer(model, own))
+
+    def _precision_of_run(self, wanted: bool = True) -> torch.autocast:
         types: dict[str, Any] = {"bf16": torch.bfloat16, "fp16": torch.float16}
         training = self.config.training
-        with torch.autocast(training.device.type, types.get(training.precision), enabled=training.precision in types):
-            return in_shares(self.tokens("train"), lambda own: self._answer(model, own))
+        enabled = wanted and training.precision in types
+        return torch.autocast(training.device.type, types.get(training.precision), enabled=enabled)

@@ -16,7 +16,7 @@ from graphloss.errors import InputError
 from graphloss.losses.metric import METRIC_LOSSES
 from graphloss.options import option
 from graphloss.training.distributed import agreed
-from graphloss.training.hardware import PRECISIONS, settle_precision
+from graphloss.training.hardware import PRECISIONS, SCORE_PRECISIONS, settle_precision
 from graphloss.training.schedule import BETWEEN, USUAL_EPOCHS, USUAL_WIDTH, steps_of_few, usual_rate
 
 LOSSES = ("gloss", "ce", *METRIC_LOSSES)
@@ -214,6 +214,12 @@ class TrainingConfig(TrainingArguments):
         "and the weights are always in float32.",
         PRECISIONS,
     )
+    score_precision: str = option(
+        "float32",
+        "Precision of the final scores: float32, so that they are those of graphloss predict on any machine, or "
+        "training, that of the run, which is several times as fast where bf16 is.",
+        SCORE_PRECISIONS,
+    )
     documents_per_class: int = option(
         0,
         "Class-aware batches: documents of a class that share a batch, so that a batch has about batch size / this "
@@ -318,6 +324,9 @@ class TrainingConfig(TrainingArguments):
             raise InputError(f"--{flagged[0]} and --{flagged[-1] if flagged[1:] else 'precision'} contradict; give one")
         if self.precision not in PRECISIONS:
             raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+        if self.score_precision not in SCORE_PRECISIONS:
+            known = " or ".join(SCORE_PRECISIONS)
+            raise InputError(f"score_precision must be {known}, got {self.score_precision!r}")
         self.precision = flagged[0] if flagged else self.precision
         self.bf16 = self.fp16 = False
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 PRECISIONS = ("auto", "float32", "bf16", "fp16")
+SCORE_PRECISIONS = ("float32", "training")
 WORTH_IT = 1.2  # times as fast: below, the digits that bf16 gives up buy nothing
 ROWS, WIDTH, ROUNDS = 1_024, 768, 9
 SHARE_OF_MEMORY = 0.5  # for activations that are kept; the rest is for what comes and goes
