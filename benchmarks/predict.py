@@ -26,7 +26,8 @@ from graphloss.inference.document_graph import DocumentGraph
 from graphloss.inference.explain import explain
 from graphloss.inference.index import Index
 from graphloss.run import RunConfig, run_training
-from graphloss.training.config import DataConfig, GraphConfig, ModelConfig, TrainingConfig
+from graphloss.run.sections import DataConfig, GraphConfig, ModelConfig
+from graphloss.training.config import TrainingConfig
 
 DOCUMENTS = 100_000
 REPETITIONS = 3

@@ -30,7 +30,8 @@ from graphloss.losses.config import GLossConfig
 from graphloss.models.encoder import load_encoder
 from graphloss.models.linear_head import fit_linear_head
 from graphloss.run import RunConfig, run_training
-from graphloss.training.config import DataConfig, GraphConfig, ModelConfig, TrainingConfig
+from graphloss.run.sections import DataConfig, GraphConfig, ModelConfig
+from graphloss.training.config import TrainingConfig
 
 ROOT = Path(__file__).parents[1]
 DATA = ("mr", "r8", "ohsumed", "20ng")

@@ -16,7 +16,8 @@ from graphloss.data.splits import Splits
 from graphloss.data.writing import write_table
 from graphloss.errors import InputError
 from graphloss.run import RunConfig, run_training
-from graphloss.training.config import DataConfig, GraphConfig, ModelConfig, TrainingConfig
+from graphloss.run.sections import DataConfig, GraphConfig, ModelConfig
+from graphloss.training.config import TrainingConfig
 from graphloss.training.run_directory import write_json
 
 MAX_LENGTH = 64

@@ -6,7 +6,8 @@ from typing import Any, get_type_hints
 
 from graphloss.errors import InputError
 from graphloss.losses.config import GLossConfig, MetricConfig
-from graphloss.training.config import DataConfig, GraphConfig, ModelConfig, TrainingConfig
+from graphloss.run.sections import DataConfig, GraphConfig, ModelConfig
+from graphloss.training.config import TrainingConfig
 from graphloss.training.run_directory import RunDirectory, describe_environment, write_json, write_yaml
 
 NEVER_EMPTY = (str, bool, int, float)
