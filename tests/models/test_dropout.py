@@ -45,6 +45,22 @@ def test_is_drawn_again_where_it_is_computed_again() -> None:
     torch.testing.assert_close(values.grad != 0, kept)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_seed_drops_the_same_in_every_type(dtype: torch.dtype) -> None:
+    values = torch.arange(1.0, 65.0).view(4, 16)
+    leaves = [values.to(kind).T.requires_grad_() for kind in (torch.float32, dtype)]  # not contiguous
+    results = []
+    for leaf in leaves:
+        torch.manual_seed(0)
+        results.append(quick_dropout(leaf, 0.25))
+        results[-1].sum().backward()
+    expected, found = results
+    assert found.dtype == dtype
+    assert torch.equal(found == 0, expected == 0)
+    torch.testing.assert_close(found.float(), expected, rtol=1e-2, atol=0)
+    torch.testing.assert_close(leaves[1].grad.float(), leaves[0].grad, rtol=1e-2, atol=0)
+
+
 def test_nothing_and_everything() -> None:
     values = torch.randn(5)
     assert quick_dropout(values, 0.0) is values
