@@ -37,6 +37,7 @@ from report import arguments, conclude, progress
 from graphloss.cli.output import quiet_libraries
 from graphloss.data.files import Columns
 from graphloss.data.splits import read_all
+from graphloss.evaluation.significance import bootstrap_gain
 from graphloss.experiments.cells import right_of
 from graphloss.experiments.lease import lease
 from graphloss.run import RunConfig, encoder_run, run_training
@@ -225,17 +226,8 @@ def gain(own: dict[int, dict[str, np.ndarray]], base: dict[int, dict[str, np.nda
         return {}
     sets = own[seeds[0]]
     differences = {data: np.stack([own[seed][data] - base[seed][data] for seed in seeds]) for data in sets}
-    generator = np.random.default_rng(0)
-    means = []
-    for _ in range(2_000):
-        drawn = []
-        for each in differences.values():
-            count, documents = each.shape
-            weights = np.bincount(generator.integers(0, documents, documents), minlength=documents)
-            drawn.append((each[generator.integers(0, count, count)] @ weights).mean() / documents)
-        means.append(np.mean(drawn))
-    low, high = np.quantile(means, (0.025, 0.975))
-    found = {"mean": np.mean([each.mean() for each in differences.values()]), "from": low, "to": high}
+    mean, low, high = bootstrap_gain(differences)
+    found = {"mean": mean, "from": low, "to": high}
     by_set = {data: each.mean() for data, each in differences.items()}
     return {name: round(100.0 * float(value), 2) for name, value in (found | by_set).items()}
 

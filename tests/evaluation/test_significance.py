@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from graphloss.evaluation.significance import bootstrap_interval, hierarchical_p_value, paired_p_value
+from graphloss.evaluation.significance import bootstrap_gain, bootstrap_interval, hierarchical_p_value, paired_p_value
 
 
 def test_the_interval_of_one_seed_is_that_of_the_binomial() -> None:
@@ -21,6 +21,21 @@ def test_seeds_that_differ_widen_the_interval() -> None:
     low, high = bootstrap_interval(apart)
     assert low < 0.75
     assert high > 0.85
+
+
+def test_a_gain_is_paired_by_seed_and_document() -> None:
+    generator = np.random.default_rng(0)
+    differences = np.zeros((3, 1_000))
+    differences[:, :50], differences[:, 50:70] = 1.0, -1.0  # the same documents in each seed
+    mean, low, high = bootstrap_gain({"a": differences})
+    half = 1.96 * np.sqrt((0.07 - 0.03**2) / 1_000)
+    assert mean == pytest.approx(0.03)
+    assert (low, high) == pytest.approx((0.03 - half, 0.03 + half), abs=0.002)
+    shifted = differences + np.array([[-0.1], [0.0], [0.1]])  # seeds that differ
+    assert np.subtract(*bootstrap_gain({"a": shifted})[:0:-1]) > 3.0 * (high - low)
+    over_both = bootstrap_gain({"a": differences, "b": generator.permutation(differences, axis=1) - 0.03})
+    assert over_both.mean == pytest.approx(0.015)
+    assert over_both.high - over_both.low == pytest.approx((high - low) / np.sqrt(2.0), rel=0.1)
 
 
 @pytest.mark.parametrize(("gained", "lost"), [(5, 1), (9, 0), (60, 35), (500, 500), (0, 0)])

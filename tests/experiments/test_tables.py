@@ -79,6 +79,10 @@ def test_means_intervals_and_tests(bench: Bench) -> None:
     assert gloss["deviation"] == pytest.approx(np.std([0.94, 0.93], ddof=1))
     assert gloss["low"] < gloss["accuracy"] < gloss["high"]
     assert gloss["p_value"] < 0.01
+    assert gloss["gain"] == pytest.approx(0.25)
+    assert 0.16 < gloss["gain_low"] < 0.18
+    assert 0.32 < gloss["gain_high"] < 0.34
+    assert np.isnan(rows["mr", "textgcn"]["gain"])  # of fewer seeds
     assert np.isnan(rows["mr", "minilm ce"]["p_value"])
     assert rows["mr", "textgcn"]["p_value"] > 0.2
     assert rows["mr", "textgcn"]["transductive"]
@@ -98,6 +102,8 @@ def test_over_data_sets(bench: Bench) -> None:
     found = {row["method"]: row for row in only(bench).over_data()}
     assert {method: row["rank"] for method, row in found.items()} == {"minilm ce": 3, "minilm gloss": 1, "textgcn": 2}
     assert found["minilm gloss"]["p_value"] == 2 / 16
+    assert found["minilm gloss"]["gain"] == pytest.approx(0.25)
+    assert 0.18 < found["minilm gloss"]["gain_low"] < 0.2
     assert np.isnan(found["textgcn"]["p_value"])  # of fewer seeds
 
 

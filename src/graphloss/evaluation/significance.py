@@ -1,6 +1,7 @@
 """Whether a difference between two classifiers may be chance."""
 
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -31,6 +32,43 @@ def bootstrap_interval(right: Bool[np.ndarray, "S n"], *, level: float = 0.95, s
     tail = (1.0 - level) / 2.0
     low, high = np.quantile(means, [tail, 1.0 - tail])
     return float(low), float(high)
+
+
+class Gain(NamedTuple):
+    """A difference in accuracy, and an interval of it.
+
+    Attributes:
+        mean: over seeds and data sets.
+        low, high: what it would hardly be below and above.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+
+def bootstrap_gain(differences: dict[str, Float[np.ndarray, "S _"]], *, level: float = 0.95, seed: int = 0) -> Gain:
+    """How much more accurate one classifier is than another, by resampling seeds and documents, both in pairs.
+
+    Args:
+        differences: by data set (S, n), for each seed and document 1 where only the first was right, -1 where only the
+            other was, else 0.
+        level: of the interval.
+        seed: of the resampling.
+
+    Source: Efron (1979), percentiles.
+    """
+    generator = np.random.default_rng(seed)
+    means = np.zeros(RESAMPLES)
+    for values in differences.values():
+        seeds, documents = values.shape
+        for number in range(RESAMPLES):
+            counts = np.bincount(generator.integers(0, documents, documents), minlength=documents)
+            drawn = generator.integers(0, seeds, seeds)
+            means[number] += (values[drawn] @ counts).mean() / documents / len(differences)
+    tail = (1.0 - level) / 2.0
+    low, high = np.quantile(means, [tail, 1.0 - tail])
+    return Gain(float(np.mean([values.mean() for values in differences.values()])), float(low), float(high))
 
 
 def paired_p_value(right: Bool[np.ndarray, "S n"], other: Bool[np.ndarray, "T n"], *, seed: int = 0) -> float:

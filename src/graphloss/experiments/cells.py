@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet
 from jaxtyping import Bool, Float
 
-from graphloss.evaluation.significance import bootstrap_interval, paired_p_value
+from graphloss.evaluation.significance import Gain, bootstrap_gain, bootstrap_interval, paired_p_value
 from graphloss.experiments.plan import Planned
 from graphloss.training.run_directory import RunDirectory
 
@@ -103,6 +103,13 @@ class Cell:
         found = [json.loads(file.read_text())["seconds"] for file in files if file.exists()]
         return float(max(found, default=0.0))
 
+    def differences(self, base: "Cell | None") -> Float[np.ndarray, "S n"] | None:
+        """By seed and document 1 where only these runs were right, -1 where only those of the base were, else 0; None
+        where there is nothing to compare with, seed by seed."""
+        if base is None or base is self or len(base.paths) != len(self.paths):
+            return None
+        return self.right.astype(float) - base.right.astype(float)
+
     def row(self, base: "Cell | None") -> dict[str, Any]:
         """All of it, for a line of a table.
 
@@ -113,6 +120,8 @@ class Cell:
             return {"data": self.data, "method": self.method, "seeds": 0, "accuracy": f"not run: {self.missing}"}
         accuracy = self.scores("accuracy")
         low, high = bootstrap_interval(self.right)
+        differences = self.differences(base)
+        gain = Gain(NEVER, NEVER, NEVER) if differences is None else bootstrap_gain({self.data: differences})
         return {
             "data": self.data,
             "method": self.method,
@@ -125,6 +134,9 @@ class Cell:
             "ece": float(self.scores("ece").mean()),
             "macro_silhouette": float(self.scores("macro_silhouette").mean()),
             "with_graph": float(self.scores("accuracy", "graph").mean()),
+            "gain": gain.mean,
+            "gain_low": gain.low,
+            "gain_high": gain.high,
             "p_value": NEVER if base is None or base is self else paired_p_value(self.right, base.right),
             "transductive": any(each.get("transductive", False) for each in self.metrics),
             "smallest_class": min(each.get("smallest_class", np.inf) for each in self.metrics),
