@@ -114,6 +114,8 @@ def around(
 
 
 AROUND = [
+    around("random head, learning rate 2e-4", {"head_start": "random", "learning_rate": 2e-4}, BOTH),
+    around("random head, learning rate 3e-4", {"head_start": "random", "learning_rate": 3e-4}, BOTH),
     around("lambda by skill, at most 0.9", {"graph_weighting": "skill", "graph_weight": 0.9}),
     around("encoder as it was, frozen", {"setup": "frozen"}, ("ce",)),
     around("stratified masks", {"masking": "stratified"}),
