@@ -1,7 +1,6 @@
 """Dropout drawn fast is dropout."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -9,7 +8,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForSequenceClassification
 
-from graphloss.models.dropout import NAME, PLAIN_TOKENS, QuickDropout, quick_attention, quick_dropout, quicken_dropout
+from graphloss.models.dropout import NAME, QuickDropout, quick_attention, quick_dropout, quicken_dropout
 from graphloss.models.pooling import encoder_of
 
 
@@ -95,37 +94,6 @@ def test_attention_is_that_of_sdpa_in_the_mean(kind: str) -> None:
             torch.manual_seed(1)
             results.append(attention(mask, 0.2, keys))
         torch.testing.assert_close(results[0], results[1])
-
-
-@pytest.mark.parametrize(
-    ("dtype", "training", "tokens", "plain"),
-    [
-        (torch.bfloat16, True, 64, True),
-        (torch.bfloat16, True, PLAIN_TOKENS + 1, False),
-        (torch.bfloat16, False, 64, False),
-        (torch.float32, True, 64, False),
-    ],
-)
-def test_short_texts_in_bf16_are_trained_by_the_plain_formula(
-    dtype: torch.dtype, training: bool, tokens: int, plain: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fused: list[bool] = []
-
-    def sdpa(module: nn.Module, query: torch.Tensor, *others: Any, **settings: Any) -> tuple[torch.Tensor, None]:
-        fused.append(True)
-        return query, None
-
-    monkeypatch.setattr("graphloss.models.dropout.sdpa_attention_forward", sdpa)
-    module = nn.Module().train(training)
-    module.is_causal = False
-    generator = torch.Generator().manual_seed(0)
-    query, key, value = (torch.randn(2, 2, tokens, 4, generator=generator).to(dtype) for _ in range(3))
-    seen = (torch.arange(tokens) < tokens // 2).expand(2, 1, 1, tokens)
-    found = quick_attention(module, query, key, value, seen)[0]
-    assert bool(fused) is not plain
-    if plain:
-        expected = nn.functional.scaled_dot_product_attention(query, key, value, seen).transpose(1, 2)
-        torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
 
 
 @pytest.mark.parametrize("name", ["bert", "roberta", "distilbert", "modernbert", "llama"])

@@ -18,9 +18,6 @@ from graphloss.models.pooling import encoder_of
 
 NAME = "graphloss_quick_dropout"
 LEVELS = 2**16  # that a probability is rounded to
-PLAIN_TOKENS = (
-    256  # up to here torch's fused attention in bf16 goes backward slower than the plain formula; docs/log.md
-)
 
 
 def quicken_dropout(model: nn.Module) -> None:
@@ -92,7 +89,7 @@ def quick_attention(
     scaling: float | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """The attention `sdpa` of transformers; with dropout, and in training on short texts in bf16, its plain formula.
+    """The attention `sdpa` of transformers; with dropout, its plain formula with masks drawn fast.
 
     Args:
         module: of the attention.
@@ -106,9 +103,7 @@ def quick_attention(
     """
     shared_keys = key.shape[1] != query.shape[1]
     causal = others["is_causal"] if others.get("is_causal") is not None else getattr(module, "is_causal", True)
-    slow_when_fused = module.training and query.dtype == torch.bfloat16 and query.shape[2] <= PLAIN_TOKENS
-    fused = dropout == 0.0 and not slow_when_fused
-    if fused or shared_keys or (causal and attention_mask is None):
+    if dropout == 0.0 or shared_keys or (causal and attention_mask is None):
         settings = {"dropout": dropout, "scaling": scaling} | others
         return sdpa_attention_forward(module, query, key, value, attention_mask, **settings)
     scores = (query * (query.shape[-1] ** -0.5 if scaling is None else scaling)) @ key.mT
