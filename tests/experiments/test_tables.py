@@ -107,6 +107,17 @@ def test_over_data_sets(bench: Bench) -> None:
     assert np.isnan(found["textgcn"]["p_value"])  # of fewer seeds
 
 
+def test_gains_are_of_the_same_seeds(bench: Bench) -> None:
+    for run in bench.runs:
+        unfinished = {"ce": 1, "gloss": 2}.get(run.settings.get("loss"))
+        if run.settings["seed"] == unfinished:
+            (bench.path(run) / "metrics.json").unlink()
+    rows = {(row["data"], row["method"]): row for row in only(bench).rows}
+    assert rows["mr", "minilm gloss"]["seeds"] == rows["mr", "minilm ce"]["seeds"] == 1
+    assert np.isnan(rows["mr", "minilm gloss"]["gain"])
+    assert all(np.isnan(row["gain"]) for row in only(bench).over_data())
+
+
 def test_files_and_another_row_to_test_against(bench: Bench, tmp_path: Path) -> None:
     tables = Tables(bench, against="textgcn")
     tables.write(tmp_path)

@@ -22,16 +22,7 @@ def bootstrap_interval(right: Bool[np.ndarray, "S n"], *, level: float = 0.95, s
 
     Source: Efron (1979), percentiles.
     """
-    generator = np.random.default_rng(seed)
-    seeds, documents = right.shape
-    means = np.empty(RESAMPLES)
-    for number in range(RESAMPLES):
-        counts = np.bincount(generator.integers(0, documents, documents), minlength=documents)
-        drawn = generator.integers(0, seeds, seeds)
-        means[number] = (right[drawn] @ counts).mean() / documents
-    tail = (1.0 - level) / 2.0
-    low, high = np.quantile(means, [tail, 1.0 - tail])
-    return float(low), float(high)
+    return _percentiles(_resampled_means(right, np.random.default_rng(seed)), level)
 
 
 class Gain(NamedTuple):
@@ -59,16 +50,8 @@ def bootstrap_gain(differences: dict[str, Float[np.ndarray, "S _"]], *, level: f
     Source: Efron (1979), percentiles.
     """
     generator = np.random.default_rng(seed)
-    means = np.zeros(RESAMPLES)
-    for values in differences.values():
-        seeds, documents = values.shape
-        for number in range(RESAMPLES):
-            counts = np.bincount(generator.integers(0, documents, documents), minlength=documents)
-            drawn = generator.integers(0, seeds, seeds)
-            means[number] += (values[drawn] @ counts).mean() / documents / len(differences)
-    tail = (1.0 - level) / 2.0
-    low, high = np.quantile(means, [tail, 1.0 - tail])
-    return Gain(float(np.mean([values.mean() for values in differences.values()])), float(low), float(high))
+    means = np.mean([_resampled_means(values, generator) for values in differences.values()], axis=0)
+    return Gain(float(np.mean([values.mean() for values in differences.values()])), *_percentiles(means, level))
 
 
 def paired_p_value(right: Bool[np.ndarray, "S n"], other: Bool[np.ndarray, "T n"], *, seed: int = 0) -> float:
@@ -98,6 +81,23 @@ def hierarchical_p_value(differences: dict[str, Float[np.ndarray, " S"]], *, see
     """
     units = np.concatenate([values / (len(values) * len(differences)) for values in differences.values()])
     return _sign_test(units, seed)
+
+
+def _resampled_means(values: np.ndarray, generator: np.random.Generator) -> Float[np.ndarray, " r"]:
+    """Means of an (S, n) array whose rows, seeds, and columns, documents, are drawn with replacement."""
+    seeds, documents = values.shape
+    means = np.empty(RESAMPLES)
+    for number in range(RESAMPLES):
+        counts = np.bincount(generator.integers(0, documents, documents), minlength=documents)
+        drawn = generator.integers(0, seeds, seeds)
+        means[number] = (values[drawn] @ counts).mean() / documents
+    return means
+
+
+def _percentiles(means: Float[np.ndarray, " r"], level: float) -> tuple[float, float]:
+    tail = (1.0 - level) / 2.0
+    low, high = np.quantile(means, [tail, 1.0 - tail])
+    return float(low), float(high)
 
 
 def _sign_test(units: Float[np.ndarray, " k"], seed: int) -> float:

@@ -29,6 +29,7 @@ class Cell:
         method: what tables call the method.
         run: one of the runs.
         paths: of the directories of those that are finished and have scores of test documents.
+        seeds: of these.
         missing: "weights" or "data", where it was not run because these could not be had.
     """
 
@@ -36,6 +37,7 @@ class Cell:
     method: str
     run: Planned
     paths: list[Path] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
     missing: str | None = None
 
     @property
@@ -105,8 +107,8 @@ class Cell:
 
     def differences(self, base: "Cell | None") -> Float[np.ndarray, "S n"] | None:
         """By seed and document 1 where only these runs were right, -1 where only those of the base were, else 0; None
-        where there is nothing to compare with, seed by seed."""
-        if base is None or base is self or len(base.paths) != len(self.paths):
+        where there is nothing to compare with, or other seeds."""
+        if base is None or base is self or base.seeds != self.seeds:
             return None
         return self.right.astype(float) - base.right.astype(float)
 

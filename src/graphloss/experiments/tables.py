@@ -177,10 +177,11 @@ class Tables:
 
 
 def _cell(bench: Bench, data: str, method: str, runs: list[Any]) -> Cell:
-    files = {bench.path(run): RunDirectory(bench.path(run)).metrics for run in runs}
-    paths = [path for path, file in files.items() if file.exists() and "test" in json.loads(file.read_text())]
+    metrics = [(run, RunDirectory(bench.path(run)).metrics) for run in runs]
+    done = [run for run, file in metrics if file.exists() and "test" in json.loads(file.read_text())]
+    paths, seeds = [bench.path(run) for run in done], [run.settings.get("seed") for run in done]
     missing = [state.partition(": ")[2] for state in map(bench.state, runs) if state.startswith("not run")]
-    return Cell(data, method, runs[0], paths, missing[0] if missing else None)
+    return Cell(data, method, runs[0], paths, seeds, missing[0] if missing else None)
 
 
 def _source(run: RunDirectory) -> str:
