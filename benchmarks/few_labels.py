@@ -74,6 +74,7 @@ def main() -> None:
     parser.add_argument("--setfit", required=True, help="Python of the environment that has SetFit.")
     parser.add_argument("--development", action="store_true", help="On development sets; write nothing.")
     parser.add_argument("--data", nargs="*", default=DATA, choices=DATA)
+    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="How many of them.")
     options = parser.parse_args()
     options.quick |= options.development
     quiet_libraries()
@@ -81,7 +82,7 @@ def main() -> None:
     methods = {"gloss": ours("gloss"), "ce": ours("ce"), "setfit": setfit(options.setfit)}
     rows = []
     for data in options.data:
-        for seed in SEEDS[: 1 if options.development else None]:
+        for seed in SEEDS[: 1 if options.development else options.seeds]:
             source = f"runs/development/{data}" if options.development else data
             for method, train in methods.items():
                 found = state.once(f"{method} {source} {seed}", lambda a=(train, source, seed): a[0](*a[1:]))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from graph_tables import audit_rows, graph_inference_table, graph_short_table, predict_rows, unlabelled_rows
+from study_tables import Study, few_labels_rows
 
 ROOT = Path(__file__).parents[1]
 START, END = "<!-- {name}: made by benchmarks/tables.py -->", "<!-- /{name} -->"
@@ -84,15 +85,19 @@ def performance(name: str, rows: Callable[[dict[str, Any]], list[str]]) -> str:
     found = measured(name)
     if found is None:
         return NOT_MEASURED
-    lines = [*rows(found), "", "| promised | measured | bound | |", "|---|---|---|---|"]
-    for entry in found["bounds"]:
-        side = "at least" if entry["at_least"] else "at most"
-        met = "met" if entry["met"] else "missed"
-        lines.append(f"| {entry['text']} | {entry['value']:.3g} | {side} {entry['bound']:.3g} | {met} |")
-    lines += ["", hardware(found["environment"])]
+    lines = [*rows(found), "", *promises(found["bounds"]), "", hardware(found["environment"])]
     if (ROOT / "docs" / f"{name}.svg").exists():
         lines += ["", f"![The figures of this table]({name}.svg)"]
     return "\n".join(lines)
+
+
+def promises(bounds: list[dict[str, Any]]) -> list[str]:
+    lines = ["| promised | measured | bound | |", "|---|---|---|---|"]
+    for entry in bounds:
+        side = "at least" if entry["at_least"] else "at most"
+        met = "met" if entry["met"] else "missed"
+        lines.append(f"| {entry['text']} | {entry['value']:.3g} | {side} {entry['bound']:.3g} | {met} |")
+    return lines
 
 
 def hardware(environment: dict[str, Any]) -> str:
@@ -265,13 +270,19 @@ def bench_grid(name: str) -> str:
     path = ROOT / "results" / name / "tables.csv"
     if not path.exists():
         return NOT_MEASURED
-    rows = list(csv.DictReader(path.read_text().splitlines()))
+    rows = [row for row in csv.DictReader(path.read_text().splitlines()) if row["data"] != "all"]
     sets = list(dict.fromkeys(row["data"] for row in rows))
     cells = {(row["method"], row["data"]): f"{100 * float(row['accuracy']):.1f}" for row in rows}
     lines = [f"| test accuracy | {' | '.join(sets)} |", "|---" * (len(sets) + 1) + "|"]
     for method in dict.fromkeys(row["method"] for row in rows):
         lines.append(f"| {method} | {' | '.join(cells.get((method, data), '') for data in sets)} |")
     return "\n".join([*lines, "", (path.parent / "tables.md").read_text().strip().splitlines()[-1]])
+
+
+def study_promises() -> str:
+    """The promises that the study can tell by now."""
+    found = Study(ROOT / "results" / "study" / "tables.csv").bounds()
+    return "\n".join(promises([each._asdict() | {"met": each.met} for each in found])) if found else NOT_MEASURED
 
 
 def ablations_table(regime: str) -> str:
@@ -305,6 +316,9 @@ def gain(row: dict[str, Any], name: str) -> str:
 TABLES = {
     "minilm": partial(bench_tables, "minilm"),
     "bertgcn": partial(bench_tables, "bertgcn"),
+    "study": partial(bench_tables, "study"),
+    "study-promises": study_promises,
+    "few_labels": partial(performance, "few_labels", few_labels_rows),
     "departures": partial(bench_tables, "departures"),
     "starts": partial(bench_grid, "starts"),
     "ablations-few": partial(ablations_table, "few"),

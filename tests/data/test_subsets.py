@@ -22,13 +22,14 @@ SPLITS = Splits(
 
 
 def test_labels_of_a_class_and_all_of_a_smaller_one() -> None:
-    found = fewer_labels(SPLITS, 4, seed=1)
+    found, rest = fewer_labels(SPLITS, 4, seed=1)
     assert Counter(found.train.labels) == {"a": 4, "b": 4, "c": 3, "d": 2, None: 5}
     assert (found.validation, found.test) == (SPLITS.validation, SPLITS.test)
-    assert (
-        found.train.texts == fewer_labels(SPLITS, 4, seed=1).train.texts != fewer_labels(SPLITS, 4, seed=2).train.texts
-    )
-    assert set(fewer_labels(SPLITS, 2, seed=1).train.texts) < set(found.train.texts)  # fewer ones are among more
+    assert Counter(rest.labels) == {"a": 56, "b": 26}
+    assert not set(rest.texts) & set(found.train.texts)
+    again, other, fewer = (fewer_labels(SPLITS, most, seed=seed)[0].train for most, seed in ((4, 1), (4, 2), (2, 1)))
+    assert again.texts == found.train.texts != other.texts
+    assert set(fewer.texts) < set(again.texts)  # fewer ones are among more
 
 
 @pytest.mark.parametrize("most", [8, 20, 50])

@@ -268,3 +268,16 @@ def test_unlabelled_documents_join_training_and_leaks_are_named(
     assert json.loads((tmp_path / "run" / "index" / "index.json").read_text())["documents"] == 90
     assert main([*usual, "--unlabelled_share", "1", "--output_dir", str(tmp_path / "other")]) == 2
     assert "unlabelled_share must lie in [0, 1)" in capsys.readouterr().err
+
+
+def test_documents_beyond_so_many_labels_a_class_join_the_index(
+    encoders: dict[str, Path], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--encoder", str(encoders["bert"]), "--use_cpu", "--max_steps", "1", "--floor", "no", "--record", "no"]
+    usual = ["train", "--data", str(data), *flags, "--output_dir", str(tmp_path / "run"), "--rest_unlabelled"]
+    assert main(usual) == 2
+    assert "rest_unlabelled needs labels_per_class" in capsys.readouterr().err
+    assert main([*usual, "--labels_per_class", "5"]) == 0
+    index = json.loads((tmp_path / "run" / "index" / "index.json").read_text())
+    assert index["documents"] == 60
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["smallest_class"] == 5

@@ -90,6 +90,7 @@ def test_costs_follow_the_texts_where_they_are_here(data: Path) -> None:
     assert seconds[1] < seconds[2] < 4 * seconds[1]  # few of them are as long
     few = [at_most(Planned(full | {"labels_per_class": most}), 1e12) for most in (1, 2, 100)]
     assert few[0] < few[1] < few[2] == at_most(Planned(full), 1e12)
+    assert few[1] < at_most(Planned(full | {"labels_per_class": 2, "rest_unlabelled": True}), 1e12) < few[2]
 
 
 def test_costs_count_steps_evaluations_and_trials(data: Path) -> None:

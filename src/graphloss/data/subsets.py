@@ -8,12 +8,13 @@ from graphloss.data.documents import Documents, label_ids, label_names
 from graphloss.data.splits import Splits
 
 
-def fewer_labels(splits: Splits, labels_per_class: int, seed: int) -> Splits:
+def fewer_labels(splits: Splits, labels_per_class: int, seed: int) -> tuple[Splits, Documents]:
     """Training documents of which at most so many of a class are kept, drawn by `seed`; of a class with fewer, all.
-    Documents without a label stay."""
+    Documents without a label stay. And the training documents that are left out."""
     ranks, ids = _ranks(splits.train, seed)
-    kept = np.flatnonzero((ids < 0) | (ranks < labels_per_class))
-    return replace(splits, train=splits.train.take(kept.tolist()))
+    kept = (ids < 0) | (ranks < labels_per_class)
+    taken, rest = (splits.train.take(np.flatnonzero(rows).tolist()) for rows in (kept, ~kept))
+    return replace(splits, train=taken), rest
 
 
 def fewer_documents(splits: Splits, most: int, seed: int) -> Splits:

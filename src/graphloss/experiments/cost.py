@@ -60,11 +60,12 @@ def at_most(run: Planned, rate: float, *, is_trial: bool = False) -> float | Non
     most, of_class = config.data.max_documents or found.training + found.scored, config.data.labels_per_class
     labelled = sum(min(size, of_class or size) for size in found.classes) if found.classes else found.training
     training, validation = min(labelled, most), min(found.validation, most)
+    read = min(found.training, most) if config.data.rest_unlabelled else training
     trained, evaluations = _schedule(config.training, training)
     test = 0 if is_trial else min(found.scored - found.validation, most)
     kept = config.graph.index + config.graph.record + (config.model.head_start == "frozen")  # passes over training
     scored = (1 + config.graph.floor) * (validation + test) + evaluations * validation
-    documents = 3.0 * trained + (kept + config.graph.floor) * training + scored
+    documents = 3.0 * trained + (kept + config.graph.floor) * read + scored
     return 2.0 * weights * found.tokens * documents / rate
 
 

@@ -110,7 +110,9 @@ class Table:
         return dict(zip(GAINS, bootstrap_gain(differences), strict=True)) | {"p_value": p_value}
 
     def markdown(self) -> str:
-        """The table, what it cost, ranks, and published figures."""
+        """The table, what it cost, ranks, and published figures; empty where no run is finished."""
+        if not self.cells:
+            return ""
         tested = "cross-entropy on the same encoder, else on another" if self.against is None else f"*{self.against}*"
         note = f"{SCORES_NOTE} Gain over, and p by paired permutation tests, over documents, against {tested}."
         parts = [f"## {self.name}" if self.name else "", _markdown(self.rows, SCORES), note, *self._fewer()]
@@ -156,8 +158,9 @@ class Tables:
     def markdown(self) -> str:
         """Everything as Markdown."""
         same = ", ".join(f"{name} {value}" for name, value in self.shared.items())
-        parts = [f"Alike in all runs that read it: {same}."] if same else []
-        return "\n\n".join([*parts, *(table.markdown() for table in self.tables), self._provenance()]) + "\n"
+        parts = [f"Alike in all runs that read it: {same}." if same else ""]
+        parts += [*(table.markdown() for table in self.tables), self._provenance()]
+        return "\n\n".join(part for part in parts if part) + "\n"
 
     def _provenance(self) -> str:
         """Where the figures come from."""
@@ -166,14 +169,15 @@ class Tables:
         return "\n".join(f"{count} {'run' if count == 1 else 'runs'}: {source}." for source, count in found.items())
 
     def write(self, folder: Path) -> None:
-        """Write tables.md and tables.csv."""
+        """Write tables.md and tables.csv, where "all" is the data of a row over data sets."""
         (folder / "tables.md").write_text(self.markdown())
-        columns = ["table", *dict.fromkeys([*SCORES, *COSTS])]
+        columns = ["table", *dict.fromkeys([*SCORES, *COSTS, *OVER_DATA])]
         with (folder / "tables.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, columns, extrasaction="ignore")
             writer.writeheader()
             for table in self.tables:
-                writer.writerows({"table": table.name or ""} | row for row in table.rows)
+                rows = [*table.rows, *({"data": "all"} | row for row in table.over_data())]
+                writer.writerows({"table": table.name or ""} | row for row in rows)
 
 
 def _cell(bench: Bench, data: str, method: str, runs: list[Any]) -> Cell:

@@ -80,10 +80,14 @@ def read_documents_of(config: RunConfig, say: Callable[[str], None]) -> Splits:
     )
     if data.max_documents:
         splits = fewer_documents(splits, data.max_documents, config.training.seed)
+    unlabelled = []
     if data.labels_per_class:
-        splits = fewer_labels(splits, data.labels_per_class, config.training.seed)
+        splits, rest = fewer_labels(splits, data.labels_per_class, config.training.seed)
+        if data.rest_unlabelled and len(rest):
+            unlabelled.append(rest)
     check_classes(splits.train)
-    if data.unlabelled is None:
-        return splits
-    others = read_documents(data.unlabelled, data.columns, labels="optional")
-    return add_unlabelled(splits, others, strict=data.strict, say=say)
+    if data.unlabelled is not None:
+        unlabelled.append(read_documents(data.unlabelled, data.columns, labels="optional"))
+    for documents in unlabelled:
+        splits = add_unlabelled(splits, documents, strict=data.strict, say=say)
+    return splits

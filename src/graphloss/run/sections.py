@@ -45,6 +45,7 @@ class DataConfig:
         0,
         "Training documents of a class that are taken at most, drawn by --seed; 0 for all.",
     )
+    rest_unlabelled: bool = option(False, "Take the documents that --labels_per_class leaves out as --unlabelled ones.")
     max_documents: int = option(0, "Documents of each split that are taken at most, drawn by --seed; 0 for all.")
     cache_dir: str = option(
         "auto",
@@ -56,6 +57,8 @@ class DataConfig:
         for name in ("labels_per_class", "max_documents"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.rest_unlabelled and not self.labels_per_class:
+            raise InputError("rest_unlabelled needs labels_per_class, which says how many keep their label")
 
     def token_cache(self, tokenizer: PreTrainedTokenizerBase, say: Callable[[str], None]) -> TokenCache | None:
         """Where token ids are kept; None where they are not to be.
