@@ -107,8 +107,8 @@ def _summarize(directory: RunDirectory, metrics: dict, console: Terminal, predic
         console.print("the graph has weight 0 in predictions: on validation documents it did not help the head")
     if "floor" in metrics and metrics["validation"]["accuracy"] < metrics["floor"]["validation"]["accuracy"]:
         console.print(
-            "training ended below the encoder as it was, which --setup frozen keeps; more labels or epochs, or another "
-            "learning rate, may do better"
+            f"on {metrics['validation']['n']} validation documents training ended below the encoder as it was, which "
+            "--setup frozen keeps; unless that is chance, more labels or epochs, or another learning rate, may do better"
         )
     for path, purpose in (
         (directory.model, "the model, for graphloss, transformers and sentence-transformers"),
