@@ -43,6 +43,7 @@ LOSS_TERMS = {
     "cosine": "cosine of all pairs, squared error",
 }
 NOT_MEASURED = "Not measured on this hardware yet."
+STUDY = Study(ROOT / "results" / "study" / "tables.csv")
 
 
 def result(name: str) -> Any:
@@ -281,8 +282,8 @@ def bench_grid(name: str) -> str:
 
 def study_promises() -> str:
     """The promises that the study can tell by now."""
-    found = Study(ROOT / "results" / "study" / "tables.csv").bounds()
-    return "\n".join(promises([each._asdict() | {"met": each.met} for each in found])) if found else NOT_MEASURED
+    found = [bound._asdict() | {"met": bound.met} for bound in STUDY.bounds()]
+    return "\n".join(promises(found)) if found else NOT_MEASURED
 
 
 def ablations_table(regime: str) -> str:
@@ -318,6 +319,7 @@ TABLES = {
     "bertgcn": partial(bench_tables, "bertgcn"),
     "study": partial(bench_tables, "study"),
     "study-promises": study_promises,
+    "study-short": STUDY.short,
     "few_labels": partial(performance, "few_labels", few_labels_rows),
     "departures": partial(bench_tables, "departures"),
     "starts": partial(bench_grid, "starts"),
