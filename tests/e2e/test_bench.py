@@ -50,16 +50,15 @@ def test_failures_do_not_stop_the_others_and_what_is_done_stays(
     assert written == {name: (runs[name] / "metrics.json").stat().st_mtime_ns for name in written}
 
 
-def test_a_folder_of_another_plan_is_refused(plan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plan_may_grow_and_not_shrink(plan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = plan.read_text().splitlines()
-    plan.write_text("\n".join([text[0], text[-1]]))
+    small, other = text[-1], text[-1].replace("tfidf-svm", "tfidf-logistic")
     flags = ["bench", str(plan), "--output_dir", str(tmp_path / "out")]
-    assert main(flags) == 0
-    plan.write_text("\n".join([text[0], text[-1].replace("tfidf-svm", "tfidf-logistic")]))
-    assert main(flags) == 2
-    told = capsys.readouterr().err
-    assert "only there: data-tfidf-svm-1" in told
-    assert "only in the plan: data-tfidf-logistic-1" in told
+    for grids, status in (([small], 0), ([small, other], 0), ([other], 2)):
+        plan.write_text("\n".join([text[0], *grids]))
+        assert main(flags) == status
+    assert "out holds another bench (the plan lacks data-tfidf-svm-1" in capsys.readouterr().err
+    assert len(list((tmp_path / "out" / "runs").iterdir())) == 2
 
 
 def test_a_run_that_somebody_looked_at_is_not_passed_over(plan: Path, tmp_path: Path) -> None:

@@ -108,7 +108,8 @@ def _summarize(directory: RunDirectory, metrics: dict, console: Terminal, predic
     if "floor" in metrics and metrics["validation"]["accuracy"] < metrics["floor"]["validation"]["accuracy"]:
         console.print(
             f"on {metrics['validation']['n']} validation documents training ended below the encoder as it was, which "
-            "--setup frozen keeps; unless that is chance, more labels or epochs, or another learning rate, may do better"
+            "--setup frozen keeps; unless that is chance, more labels or epochs, or another learning rate, may do "
+            "better"
         )
     for path, purpose in (
         (directory.model, "the model, for graphloss, transformers and sentence-transformers"),

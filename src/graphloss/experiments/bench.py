@@ -35,16 +35,15 @@ class Bench:
     _missing: dict[Any, Unavailable] = field(default_factory=dict)  # by encoder or data, lest each run asks the hub
 
     def open(self) -> None:
-        """Write down what is planned.
+        """Write down what is planned; a plan may have grown since.
 
         Raises:
-            InputError: where the folder holds the runs of another plan or version.
+            InputError: where the folder holds runs that are not in the plan, or those of another version.
         """
         planned = {"version": version("graphloss"), "runs": sorted(run.name for run in self.runs)}
         file = self.folder / "plan.json"
         if file.exists():
-            _check_same(json.loads(file.read_text()), planned, self.folder)
-            return
+            _check_holds(planned, json.loads(file.read_text()), file)
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(file, planned)
 
@@ -152,14 +151,16 @@ class Bench:
         return self.folder / "leases" / run.name
 
 
-def _check_same(found: dict[str, Any], planned: dict[str, Any], folder: Path) -> None:
+def _check_holds(planned: dict[str, Any], found: dict[str, Any], file: Path) -> None:
     differences = []
     if found["version"] != planned["version"]:
-        differences.append(f"version {found['version']} there, {planned['version']} here")
-    there, here = set(found["runs"]), set(planned["runs"])
-    for text, names in (("only there", there - here), ("only in the plan", here - there)):
-        if names:
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            differences.append(f"{text}: {', '.join(sorted(names)[:3])}{more}")
+        differences.append(f"of version {found['version']}, this is {planned['version']}")
+    lacking = sorted(set(found["runs"]) - set(planned["runs"]))
+    if lacking:
+        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+        differences.append(f"the plan lacks {', '.join(lacking[:3])}{more}")
     if differences:
-        raise InputError(f"{folder} holds another bench ({'; '.join(differences)}); name another --output_dir")
+        raise InputError(
+            f"{file.parent} holds another bench ({'; '.join(differences)}); name another --output_dir, or remove "
+            f"{file} to go on without what is there"
+        )

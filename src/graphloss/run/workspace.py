@@ -89,8 +89,8 @@ class Workspace:
         full = sum(len(ids) == most for ids in tokens["input_ids"])
         if split == "train" and full:
             self.say(
-                f"note: {full:,} of {len(tokens):,} training documents fill {most} tokens; the encoder reads no more of "
-                "them unless --max_length is larger"
+                f"note: {full:,} of {len(tokens):,} training documents fill {most} tokens; the encoder reads no more "
+                "of them unless --max_length is larger"
             )
         return tokens
 
