@@ -121,6 +121,7 @@ AROUND = [
     around("stratified masks", {"masking": "stratified"}),
     around("10 folds", {"labelled_fraction": 0.9}),
     around("lambda 0.5", {"graph_weight": 0.5}),
+    around("lambda 0.3", {"graph_weight": 0.3}),
     around("lambda 0.1", {"graph_weight": 0.1}),
     around("width 0.55", {"bandwidth": "0.55"}),
     around("width sqrt", {"bandwidth": "sqrt"}),
