@@ -9,8 +9,12 @@ from graphloss.data.splits import Splits
 
 
 def fewer_labels(splits: Splits, labels_per_class: int, seed: int) -> tuple[Splits, Documents]:
-    """Training documents of which at most so many of a class are kept, drawn by `seed`; of a class with fewer, all.
-    Documents without a label stay. And the training documents that are left out."""
+    """Keep at most so many training documents of a class, drawn by `seed`; all of a class with fewer, and all without a
+    label.
+
+    Returns:
+        The splits, and the training documents that are left out of them, with their labels.
+    """
     ranks, ids = _ranks(splits.train, seed)
     kept = (ids < 0) | (ranks < labels_per_class)
     taken, rest = (splits.train.take(np.flatnonzero(rows).tolist()) for rows in (kept, ~kept))

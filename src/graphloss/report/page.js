@@ -132,13 +132,13 @@ function chart(title, series, { x = "step", unit = 1, diagonal = false } = {}) {
   if (diagonal) picture.append(svg("line", { class: "axis", "stroke-dasharray": "3 3", x1: at([0, 0])[0], y1: at([0, 0])[1], x2: at([1, 1])[0], y2: at([1, 1])[1] }));
   let last = -20;
   const ends = series.filter((each) => each.points.length).map((each, number) => ({ each, number, y: at(each.points[each.points.length - 1])[1] }));
-  for (const [place, { each, number, y }] of ends.sort((a, b) => a.y - b.y).entries()) {
+  for (const [rank, { each, number, y }] of ends.sort((a, b) => a.y - b.y).entries()) {
     const path = each.points.map((p, place) => (place ? "L" : "M") + at(p).map((v) => v.toFixed(1)).join(" ")).join("");
     const stroke = COLOURS[number % COLOURS.length];
     picture.append(svg("path", { d: path, fill: "none", stroke, "stroke-width": 2, "stroke-dasharray": DASHES[number % DASHES.length] }));
     if (each.points.length < 40) for (const p of each.points) picture.append(svg("circle", { cx: at(p)[0], cy: at(p)[1], r: 2.5, fill: stroke }));
     last = Math.max(last + 13, y + 4);
-    const lowest = H - bottom + 2 - 13 * (ends.length - 1 - place);  // room for those below, above the ticks
+    const lowest = H - bottom + 2 - 13 * (ends.length - 1 - rank);  // room for those below, above the ticks
     const label = svg("text", { x: W - right + 5, y: Math.min(last, lowest) }, each.name.length > 15 ? each.name.slice(0, 14) + "…" : each.name);
     label.append(svg("title", {}, each.name));
     picture.append(label);
