@@ -38,8 +38,8 @@ from graphloss.cli.output import quiet_libraries
 from graphloss.data.files import Columns
 from graphloss.data.splits import read_all
 from graphloss.evaluation.significance import bootstrap_gain
-from graphloss.experiments.cells import right_of
 from graphloss.experiments.lease import lease
+from graphloss.experiments.outcome import right_of
 from graphloss.run import RunConfig, encoder_run, run_training
 from graphloss.training.run_directory import RunDirectory
 from graphloss.training.trainer import GraphLossTrainer

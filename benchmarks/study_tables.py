@@ -23,12 +23,13 @@ class Study:
     """The rows of a bench by table, method and data set.
 
     Args:
-        path: of its tables.csv.
+        paths: of its tables.csv, and of what was kept of earlier ones.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, *paths: Path) -> None:
         """Read them."""
-        rows = csv.DictReader(path.read_text().splitlines()) if path.exists() else []
+        lines = (path.read_text().splitlines() for path in paths if path.exists())
+        rows = [row for each in lines for row in csv.DictReader(each)]
         self.rows = {(row["table"], row["method"], row["data"]): row for row in rows}
 
     def bounds(self) -> list[Bound]:

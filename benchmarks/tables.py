@@ -43,7 +43,7 @@ LOSS_TERMS = {
     "cosine": "cosine of all pairs, squared error",
 }
 NOT_MEASURED = "Not measured on this hardware yet."
-STUDY = Study(ROOT / "results" / "study" / "tables.csv")
+STUDY = Study(*(ROOT / "results" / name / "tables.csv" for name in ("study_few", "study")))
 
 
 def result(name: str) -> Any:
@@ -318,6 +318,7 @@ TABLES = {
     "minilm": partial(bench_tables, "minilm"),
     "bertgcn": partial(bench_tables, "bertgcn"),
     "study": partial(bench_tables, "study"),
+    "study_few": partial(bench_tables, "study_few"),
     "study-promises": study_promises,
     "study-short": STUDY.short,
     "few_labels": partial(performance, "few_labels", few_labels_rows),

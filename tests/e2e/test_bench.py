@@ -1,6 +1,7 @@
 """A plan of runs, through the command line."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -107,6 +108,7 @@ def test_searched_settings_and_what_cannot_be_had(
     assert not any("test" in json.loads(file.read_text()) for file in output.glob("studies/*/trials/*/metrics.json"))
     (run, *_) = output.glob("runs/*gloss*")
     (run / "metrics.json").unlink()  # as if it had been killed before its end, without a checkpoint
+    (output / "outcomes" / f"{run.name}.json").unlink()
     assert main(flags) == 0
     assert (run / "metrics.json").exists()
     assert json.loads((run / "tuning.json").read_text()) == found
@@ -114,6 +116,33 @@ def test_searched_settings_and_what_cannot_be_had(
     assert "not run: weights" in tables
     assert main([*flags, "--status"]) == 0
     assert "not run: weights" in capsys.readouterr().out
+
+
+def test_it_goes_on_elsewhere_from_outcomes_alone(
+    data: Path, encoders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan, first, other = tmp_path / "plan.yaml", tmp_path / "first", tmp_path / "other"
+
+    def carry_out(folder: Path, seeds: str) -> None:
+        plan.write_text(
+            f"grids:\n  - {{data: {data}, seed: {seeds}, use_cpu: true, num_train_epochs: 1, max_length: 16, "
+            f"floor: false, encoder: {encoders['bert']}, loss: ce, trials: 1, search: {{weight_decay: '0.1:0.5'}}}}\n"
+        )
+        assert main(["bench", str(plan), "--output_dir", str(folder)]) == 0
+
+    carry_out(first, "1")
+    shutil.copytree(first / "outcomes", other / "outcomes")
+    shutil.copy(first / "plan.json", other)
+    carry_out(other, "1")
+    assert list((other / "runs").iterdir()) == []
+    assert (other / "tables.csv").read_text() == (first / "tables.csv").read_text()
+    carry_out(other, "[1, 2]")
+    assert not (other / "studies").exists()  # what was searched for is known
+    (new,) = (other / "runs").iterdir()
+    (old,) = (first / "runs").iterdir()
+    assert json.loads((new / "tuning.json").read_text()) == json.loads((old / "tuning.json").read_text())
+    assert main(["bench", str(plan), "--output_dir", str(other), "--status"]) == 0
+    assert "2 done" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from graphloss.experiments.bench import Bench
 from graphloss.experiments.cells import method_of
+from graphloss.experiments.outcome import Outcome, right_of
 from graphloss.experiments.plan import Planned
 from graphloss.experiments.tables import Table, Tables
 
@@ -132,6 +134,15 @@ def test_files_and_another_row_to_test_against(bench: Bench, tmp_path: Path) -> 
     assert Counter(row["data"] for row in rows) == {"mr": 3, "r8": 3, "all": 3}
     assert float(rows[0]["accuracy"]) == pytest.approx(0.685)
     assert [row["rank"] for row in rows if row["data"] == "all" and row["method"] == "minilm gloss"] == ["1.0"]
+
+
+def test_an_outcome_holds_all_that_tables_need(bench: Bench, tmp_path: Path) -> None:
+    of_runs, run = Tables(bench).markdown(), bench.runs[0]
+    for each in bench.runs:
+        Outcome.of(bench.path(each)).write(tmp_path / "outcomes" / f"{each.name}.json")
+    assert (Outcome.of(bench.path(run)).right == right_of(bench.path(run))).all()
+    shutil.rmtree(tmp_path / "runs")
+    assert Tables(bench).markdown() == of_runs
 
 
 def test_methods_are_told_apart_by_all_but_data_and_seed() -> None:

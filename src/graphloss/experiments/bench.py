@@ -11,6 +11,7 @@ from typing import Any
 
 from graphloss.errors import InputError, Unavailable
 from graphloss.experiments.lease import is_held, lease
+from graphloss.experiments.outcome import Outcome
 from graphloss.experiments.plan import Planned
 from graphloss.experiments.tune import Tuning
 from graphloss.run import RunConfig, run_training
@@ -24,6 +25,9 @@ WAIT = 2.0  # seconds between two looks at what other processes are at
 @dataclass(frozen=True)
 class Bench:
     """The runs of a plan in a folder.
+
+    A run is done where its outcome is kept: outcomes/, with plan.json, is all that is needed to go on elsewhere, or to
+    make the tables; runs/, studies/ and leases/ may be thrown away.
 
     Attributes:
         folder: of the runs, and of what the plan was.
@@ -51,6 +55,13 @@ class Bench:
         """The directory of a run."""
         return self.folder / "runs" / run.name
 
+    def outcome(self, run: Planned) -> Outcome | None:
+        """What a run came to; None while it is not done."""
+        file, path = self._kept(run), self.path(run)
+        if file.exists():
+            return Outcome.read(file)
+        return Outcome.of(path) if RunDirectory(path).metrics.exists() else None
+
     def state(self, run: Planned) -> str:
         """ "running", or how it ended: "done", "failed: why", "not run: weights" or "not run: data" where these cannot
         be had; "to do" where nobody has begun it."""
@@ -58,11 +69,11 @@ class Bench:
         return "running" if ended != "done" and is_held(self._lease(run)) else ended
 
     def _ended(self, run: Planned) -> str:
-        path = self.path(run)
-        if RunDirectory(path).metrics.exists():
+        if self.outcome(run) is not None:
             return "done"
-        if (path / FAILED).exists():
-            found = json.loads((path / FAILED).read_text())
+        failed = self.path(run) / FAILED
+        if failed.exists():
+            found = json.loads(failed.read_text())
             return f"not run: {found['missing']}" if "missing" in found else f"failed: {found['error']}"
         return "to do"
 
@@ -88,13 +99,16 @@ class Bench:
                     if not held:
                         continue
                     left.remove(run)
-                    if RunDirectory(self.path(run)).metrics.exists():
+                    if self._kept(run).exists():
                         continue
-                    if not self._failed_since(run, started):  # in another process
+                    if self.outcome(run) is None and not self._failed_since(run, started):  # in another process
                         self._do(run, say)
+                    outcome = self.outcome(run)
+                    if outcome is not None:
+                        outcome.write(self._kept(run))
                 ended = self._ended(run)
                 failures += ended.startswith("failed")
-                told = self._scores(run) if ended == "done" else ended
+                told = ended if outcome is None else _scores(outcome)
                 say(f"{self.runs.index(run) + 1}/{len(self.runs)}  {run.name}  {told}")
             time.sleep(WAIT if left else 0.0)
         return failures
@@ -129,26 +143,33 @@ class Bench:
                 raise self._missing[name]
 
     def _tuned(self, run: Planned, path: Path, say: Callable[[str], None]) -> Planned:
-        """The run with the settings that its search finds, which is done first, together with whoever is at it."""
+        """The run with the settings that its search found, or finds now, together with whoever is at it."""
+        done = (self.outcome(each) for each in self.runs if each.study == run.study)
+        found = next((each.search for each in done if each and each.search), None) or self._search(run, path, say)
+        write_json(RunDirectory(path).tuning, found)
+        return replace(run, settings=run.settings | found["settings"])
+
+    def _search(self, run: Planned, path: Path, say: Callable[[str], None]) -> dict[str, Any]:
         settings = self._first(run).searched
         seed = RunConfig.of(settings | {"output_dir": str(path)}).training.seed
         folder = self.folder / "studies" / run.study
         tuning = Tuning(folder, settings, run.space(), run.trials, None, seed, lambda line: say(f"{run.study}: {line}"))
-        found = tuning.search()
-        write_json(RunDirectory(path).tuning, found)
-        return replace(run, settings=run.settings | found["settings"])
+        return tuning.search()
 
     def _first(self, run: Planned) -> Planned:
         """The run that its search begins with."""
         return next(each for each in self.runs if each.study == run.study)
 
-    def _scores(self, run: Planned) -> str:
-        metrics: dict[str, Any] = json.loads(RunDirectory(self.path(run)).metrics.read_text())
-        split = "test" if "test" in metrics else "validation"
-        return f"{split} accuracy {metrics[split]['accuracy']:.4f}"
-
     def _lease(self, run: Planned) -> Path:
         return self.folder / "leases" / run.name
+
+    def _kept(self, run: Planned) -> Path:
+        return self.folder / "outcomes" / f"{run.name}.json"
+
+
+def _scores(outcome: Outcome) -> str:
+    split = "test" if "test" in outcome.metrics else "validation"
+    return f"{split} accuracy {outcome.metrics[split]['accuracy']:.4f}"
 
 
 def _check_holds(planned: dict[str, Any], found: dict[str, Any], file: Path) -> None:

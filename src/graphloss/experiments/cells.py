@@ -1,19 +1,16 @@
 """What the runs of one method on one data set say together."""
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet
 from jaxtyping import Bool, Float
 
 from graphloss.evaluation.significance import Gain, bootstrap_gain, bootstrap_interval, paired_p_value
+from graphloss.experiments.outcome import Outcome
 from graphloss.experiments.plan import Planned
-from graphloss.training.run_directory import RunDirectory
 
 NOT_A_METHOD = ("data", "seed", "output_dir")
 CONVERGED = 0.99  # of the best validation score of cross-entropy
@@ -28,7 +25,7 @@ class Cell:
         data: the data set.
         method: what tables call the method.
         run: one of the runs.
-        paths: of the directories of those that are finished and have scores of test documents.
+        outcomes: of those that are finished and have scores of test documents.
         seeds: of these.
         missing: "weights" or "data", where it was not run because these could not be had.
     """
@@ -36,7 +33,7 @@ class Cell:
     data: str
     method: str
     run: Planned
-    paths: list[Path] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
     missing: str | None = None
 
@@ -47,13 +44,13 @@ class Cell:
 
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:
-        """The metrics.json of each."""
-        return [json.loads(RunDirectory(path).metrics.read_text()) for path in self.paths]
+        """Of each."""
+        return [outcome.metrics for outcome in self.outcomes]
 
     @cached_property
     def right(self) -> Bool[np.ndarray, "S n"]:
         """Whether the head of each run was right about each test document that has a label."""
-        return np.stack([right_of(path) for path in self.paths])
+        return np.stack([outcome.right for outcome in self.outcomes])
 
     def scores(self, name: str, part: str | None = None) -> Float[np.ndarray, " S"]:
         """A score on the test documents by seed; NaN where a run has none. Under "graph" or "floor" with `part`."""
@@ -62,8 +59,8 @@ class Cell:
 
     @cached_property
     def evaluations(self) -> list[list[dict[str, float]]]:
-        """Of each run that trained in epochs, the lines of its history with a validation score; the rest have none."""
-        return [[line for line in RunDirectory(path).read_history() if self._score in line] for path in self.paths]
+        """Of each run those with its score on validation documents; runs that did not train in epochs have none."""
+        return [[line for line in outcome.evaluations if self._score in line] for outcome in self.outcomes]
 
     @property
     def _score(self) -> str:
@@ -94,16 +91,14 @@ class Cell:
             "steps_to_near": _mean(line.get("step", NEVER) for line in near),
             "seconds_to_near": _mean(line.get("seconds", NEVER) for line in near),
             "seconds": _mean(own),
-            "seconds_with_search": _mean(own) + self.seconds_of_search / max(len(self.paths), 1),
+            "seconds_with_search": _mean(own) + self.seconds_of_search / max(len(self.outcomes), 1),
             "peak_memory": _mean(each.get("peak_memory") or NEVER for each in self.metrics),
         }
 
     @cached_property
     def seconds_of_search(self) -> float:
         """Of all trials of the one search that the runs have in common."""
-        files = [RunDirectory(path).tuning for path in self.paths]
-        found = [json.loads(file.read_text())["seconds"] for file in files if file.exists()]
-        return float(max(found, default=0.0))
+        return float(max((each.search["seconds"] for each in self.outcomes if each.search), default=0.0))
 
     def differences(self, base: "Cell | None") -> Float[np.ndarray, "S n"] | None:
         """By seed and document 1 where only these runs were right, -1 where only those of the base were, else 0; None
@@ -118,7 +113,7 @@ class Cell:
         Args:
             base: that it is tested against, on the same data.
         """
-        if not self.paths:
+        if not self.outcomes:
             return {"data": self.data, "method": self.method, "seeds": 0, "accuracy": f"not run: {self.missing}"}
         accuracy = self.scores("accuracy")
         low, high = bootstrap_interval(self.right)
@@ -127,7 +122,7 @@ class Cell:
         return {
             "data": self.data,
             "method": self.method,
-            "seeds": len(self.paths),
+            "seeds": len(self.outcomes),
             "accuracy": float(accuracy.mean()),
             "deviation": float(accuracy.std(ddof=1)) if len(accuracy) > 1 else NEVER,
             "low": low,
@@ -143,14 +138,6 @@ class Cell:
             "transductive": any(each.get("transductive", False) for each in self.metrics),
             "smallest_class": min(each.get("smallest_class", np.inf) for each in self.metrics),
         } | self.cost(base if base is not None and base.is_cross_entropy else None)
-
-
-def right_of(path: Path) -> Bool[np.ndarray, " n"]:
-    """Whether the head of the run in a directory was right about each test document that has a label."""
-    table = pyarrow.parquet.read_table(RunDirectory(path).predictions)
-    split, label, prediction = (np.asarray(table[name]) for name in ("split", "label", "prediction"))
-    known = (split == "test") & (label != None)  # noqa: E711 - element by element
-    return label[known] == prediction[known]
 
 
 def method_of(run: Planned, shared: Collection[str] = ()) -> str:

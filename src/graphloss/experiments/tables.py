@@ -1,7 +1,6 @@
 """What the runs of a bench say together: means, intervals, tests, ranks, and what they cost."""
 
 import csv
-import json
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,6 @@ from graphloss.evaluation.significance import bootstrap_gain, hierarchical_p_val
 from graphloss.experiments.bench import Bench
 from graphloss.experiments.cells import Cell, method_of, shared_settings
 from graphloss.experiments.published import PUBLISHED
-from graphloss.training.run_directory import RunDirectory
 
 SCORES = {
     "data": "data", "method": "method", "seeds": "seeds", "accuracy": "accuracy", "deviation": "±", "low": "from",
@@ -80,7 +78,7 @@ class Table:
             plain = [each for each in self.cells.values() if each.data == cell.data and each.is_cross_entropy]
             alike = [each for each in plain if each.run.settings.get("encoder") == cell.run.settings.get("encoder")]
             found = [*alike, *plain, None]
-        return found[0] if found[0] is not None and found[0].paths else None
+        return found[0] if found[0] is not None and found[0].outcomes else None
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -89,7 +87,7 @@ class Table:
 
     def over_data(self) -> list[dict[str, Any]]:
         """For each method that was run on all data sets: its average rank, its gain, and the test over data sets."""
-        finished = {key: cell for key, cell in self.cells.items() if cell.paths}
+        finished = {key: cell for key, cell in self.cells.items() if cell.outcomes}
         whole = [method for method in self.methods if all((data, method) in finished for data in self.data)]
         if not whole:
             return []
@@ -152,7 +150,7 @@ class Tables:
         self.tables = []
         for name, methods in grouped.items():
             found = (_cell(bench, *key, runs) for key, runs in methods.items())
-            cells = {(cell.data, cell.method): cell for cell in found if cell.paths or cell.missing}
+            cells = {(cell.data, cell.method): cell for cell in found if cell.outcomes or cell.missing}
             self.tables.append(Table(name, cells, against))
 
     def markdown(self) -> str:
@@ -164,8 +162,8 @@ class Tables:
 
     def _provenance(self) -> str:
         """Where the figures come from."""
-        paths = [path for table in self.tables for cell in table.cells.values() for path in cell.paths]
-        found = Counter(_source(RunDirectory(path)) for path in paths)
+        cells = [cell for table in self.tables for cell in table.cells.values()]
+        found = Counter(outcome.source for cell in cells for outcome in cell.outcomes)
         return "\n".join(f"{count} {'run' if count == 1 else 'runs'}: {source}." for source, count in found.items())
 
     def write(self, folder: Path) -> None:
@@ -181,22 +179,10 @@ class Tables:
 
 
 def _cell(bench: Bench, data: str, method: str, runs: list[Any]) -> Cell:
-    metrics = [(run, RunDirectory(bench.path(run)).metrics) for run in runs]
-    done = [run for run, file in metrics if file.exists() and "test" in json.loads(file.read_text())]
-    paths, seeds = [bench.path(run) for run in done], [run.settings.get("seed") for run in done]
+    outcomes = {run.settings.get("seed"): bench.outcome(run) for run in runs}
+    tested = {seed: found for seed, found in outcomes.items() if found is not None and "test" in found.metrics}
     missing = [state.partition(": ")[2] for state in map(bench.state, runs) if state.startswith("not run")]
-    return Cell(data, method, runs[0], paths, seeds, missing[0] if missing else None)
-
-
-def _source(run: RunDirectory) -> str:
-    """Commit, hardware and versions of a run."""
-    if not run.environment.exists():
-        return "source unknown"
-    found = json.loads(run.environment.read_text())
-    device = found["processor"] if found["device"] == "cpu" else found["device"]
-    versions = ", ".join(f"{name} {found['versions'][name]}" for name in ("graphloss", "torch", "transformers"))
-    commit, *changes = str(found["commit"]).split(" ", 1)
-    return f"commit {' '.join([commit[:9], *changes])}, {device}, {found['cores']} cores; {versions}"
+    return Cell(data, method, runs[0], list(tested.values()), list(tested), missing[0] if missing else None)
 
 
 def _markdown(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
