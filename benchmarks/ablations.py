@@ -2,11 +2,12 @@
 settings of the package, and ideas that are none.
 
 Run `python benchmarks/development.py` once, then `python benchmarks/ablations.py`; many hours, of one core. Several
-processes may share the work: finished runs under runs/ablations are not done again, and one that another process is at
-is left to it. With 16 labels a class and with 2,000 documents; what is said of a change is the mean difference to the
-same loss without it, and, of what is no cross-entropy, that to cross-entropy with the same change where there is one.
-No document of a benchmark's test split is read. Writes results/ablations.json from the runs that are there; `--only`
-does nothing else.
+processes may share the work: what a finished run came to is kept under results/ablations, and it is not done again; one
+that another process is at is left to it. With 16 labels a class and with 2,000 documents; what is said of a change is
+the mean difference to the same loss without it, and, of what is no cross-entropy, that to cross-entropy with the same
+change where there is one. No document of a benchmark's test split is read. Writes results/ablations.json from what is
+kept, beside rows that were there before and are of more seeds; `--only` does nothing else, `--change`, `--regime` and
+`--seeds` choose what is trained.
 """
 
 import hashlib
@@ -32,19 +33,18 @@ from ideas import (
     Viewing,
     of,
 )
-from report import arguments, conclude, progress
+from report import ROOT, arguments, conclude, progress
 
 from graphloss.cli.output import quiet_libraries
 from graphloss.data.files import Columns
 from graphloss.data.splits import read_all
 from graphloss.evaluation.significance import bootstrap_gain
 from graphloss.experiments.lease import lease
-from graphloss.experiments.outcome import right_of
+from graphloss.experiments.outcome import Outcome
 from graphloss.run import RunConfig, encoder_run, run_training
-from graphloss.training.run_directory import RunDirectory
 from graphloss.training.trainer import GraphLossTrainer
 
-FOLDER, DEVELOPMENT = Path("runs/ablations"), Path("runs/development")
+FOLDER, DEVELOPMENT, KEPT = Path("runs/ablations"), Path("runs/development"), ROOT / "results" / "ablations"
 SEEDS = (1, 2)
 USUAL = {
     "encoder": "minilm",
@@ -182,21 +182,28 @@ class Run:
         return {**USUAL, **REGIMES[self.regime], **self.change.settings, **own}
 
     @property
-    def directory(self) -> RunDirectory:
+    def name(self) -> str:
         """Another change or another setting has another."""
         digest = hashlib.sha256(json.dumps([self.change.name, self.settings]).encode()).hexdigest()
-        return RunDirectory(FOLDER / f"{self.regime}-{self.data}-{self.loss}-{self.seed}-{digest[:6]}")
+        return f"{self.regime}-{self.data}-{self.loss}-{self.seed}-{digest[:6]}"
+
+    @property
+    def kept(self) -> Path:
+        """Where what it came to is kept."""
+        return KEPT / f"{self.name}.json"
 
     def __str__(self) -> str:
         """For a line of progress."""
         return f"{self.regime}, {self.data}, {self.loss}, seed {self.seed}, {self.change.name}"
 
     def train(self) -> None:
-        """Once; its weights are not kept."""
+        """Once; nothing is kept but what it came to."""
         Viewing.TEXTS = tuple(read_all(self.settings["data"], Columns())["train"].texts)
+        path = FOLDER / self.name
         with patch.object(encoder_run, "GraphLossTrainer", self.change.trainer):
-            run_training(RunConfig.of(START | self.settings | {"output_dir": str(self.directory.path)}), overwrite=True)
-        shutil.rmtree(self.directory.model)
+            run_training(RunConfig.of(START | self.settings | {"output_dir": str(path)}), overwrite=True)
+        Outcome.of(path).write(self.kept)
+        shutil.rmtree(path)
 
 
 def all_runs() -> list[Run]:
@@ -216,8 +223,8 @@ def right(regime: str, change: Change, loss: str) -> dict[int, dict[str, np.ndar
     found = {}
     for seed in SEEDS:
         runs = [Run(regime, change, loss, data, seed) for data in DATA[regime]]
-        if loss in change.losses and all(run.directory.metrics.exists() for run in runs):
-            found[seed] = {run.data: right_of(run.directory.path).astype(float) for run in runs}
+        if loss in change.losses and all(run.kept.exists() for run in runs):
+            found[seed] = {run.data: Outcome.read(run.kept).right.astype(float) for run in runs}
     return found
 
 
@@ -254,28 +261,41 @@ def row(regime: str, change: Change, loss: str) -> dict[str, Any]:
     return found
 
 
+def rows_beside(earlier: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of each change what is kept says, or the earlier row where that is of more seeds."""
+    known = {(each["regime"], each["change"], each["loss"]): each for each in earlier}
+    found = []
+    for regime in REGIMES:
+        for change in (each for each in CHANGES.values() if regime in each.regimes):
+            for loss in change.losses:
+                own = row(regime, change, loss)
+                found.append(max(own, known.get((regime, change.name, loss), own), key=lambda each: each["seeds"]))
+    return found
+
+
 def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--only", action="store_true", help="write what is there; train nothing")
+    parser.add_argument("--change", nargs="*", choices=CHANGES, metavar="NAME", default=list(CHANGES))
+    parser.add_argument("--regime", nargs="*", choices=REGIMES, default=list(REGIMES))
+    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many of them")
     options = parser.parse_args()
     quiet_libraries()
-    if not DEVELOPMENT.exists():
+    if not DEVELOPMENT.exists() and not options.only:
         parser.error(f"no {DEVELOPMENT}; run python benchmarks/development.py first")
-    for run in [] if options.only else all_runs():
-        with lease(FOLDER / "leases" / run.directory.path.name) as held:
-            if held and not run.directory.metrics.exists():
-                run.train()
-                accuracy = json.loads(run.directory.metrics.read_text())["test"]["accuracy"]
-                progress(f"{run}: {100 * accuracy:.2f}")
-    rows = [
-        row(regime, change, loss)
-        for regime in REGIMES
-        for change in CHANGES.values()
-        for loss in change.losses
-        if regime in change.regimes
+    wanted = [
+        run
+        for run in all_runs()
+        if run.change.name in options.change and run.regime in options.regime and run.seed in SEEDS[: options.seeds]
     ]
-    if not any(each["seeds"] for each in rows):
-        parser.error(f"no finished runs under {FOLDER}")
+    KEPT.mkdir(exist_ok=True)
+    for run in [] if options.only else wanted:
+        with lease(FOLDER / "leases" / run.name) as held:
+            if held and not run.kept.exists():
+                run.train()
+                progress(f"{run}: {100 * Outcome.read(run.kept).metrics['test']['accuracy']:.2f}")
+    file = ROOT / "results" / "ablations.json"
+    rows = rows_beside(json.loads(file.read_text())["rows"] if file.exists() else [])
     for each in rows:
         print(each)
     conclude("ablations", {"rows": rows}, [], options)
