@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from graph_tables import audit_rows, graph_inference_table, graph_short_table, predict_rows, unlabelled_rows
-from study_tables import Study, few_labels_rows
+from study_tables import Study, few_labels_rows, published_gains
 
 ROOT = Path(__file__).parents[1]
 START, END = "<!-- {name}: made by benchmarks/tables.py -->", "<!-- /{name} -->"
@@ -321,6 +321,7 @@ TABLES = {
     "study_few": partial(bench_tables, "study_few"),
     "study-promises": study_promises,
     "study-short": STUDY.short,
+    "published-gains": published_gains,
     "few_labels": partial(performance, "few_labels", few_labels_rows),
     "departures": partial(bench_tables, "departures"),
     "starts": partial(bench_grid, "starts"),
