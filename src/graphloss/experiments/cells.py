@@ -101,11 +101,13 @@ class Cell:
         return float(max((each.search["seconds"] for each in self.outcomes if each.search), default=0.0))
 
     def differences(self, base: "Cell | None") -> Float[np.ndarray, "S n"] | None:
-        """By seed and document 1 where only these runs were right, -1 where only those of the base were, else 0; None
-        where there is nothing to compare with, or other seeds."""
-        if base is None or base is self or base.seeds != self.seeds:
+        """By seed that both have and document 1 where only these runs were right, -1 where only those of the base were,
+        else 0; None where there is nothing to compare with, or no such seed."""
+        if base is None or base is self or not set(self.seeds) & set(base.seeds):
             return None
-        return self.right.astype(float) - base.right.astype(float)
+        both = [seed for seed in self.seeds if seed in base.seeds]
+        own, other = (cell.right[[cell.seeds.index(seed) for seed in both]] for cell in (self, base))
+        return own.astype(float) - other.astype(float)
 
     def row(self, base: "Cell | None") -> dict[str, Any]:
         """All of it, for a line of a table.

@@ -23,8 +23,8 @@ SCORES = {
 }  # fmt: skip
 SCORES_NOTE = (
     "Test documents; means over seeds, their standard deviation, and a 95 % interval that resamples seeds and "
-    "documents, all in %; gains in accuracy with such an interval, in points, seed by seed. Transductive systems see "
-    "the test texts when they are fitted."
+    "documents, all in %; gains in accuracy with such an interval, in points, on the seeds that both have. "
+    "Transductive systems see the test texts when they are fitted."
 )
 COSTS = {
     "data": "data", "method": "method", "epochs_to_best": "epochs to the best", "steps_to_best": "steps",
