@@ -164,6 +164,8 @@ def few_labels_rows(found: dict[str, Any]) -> list[str]:
         }
         cells = [
             f"{100 * mean(row['accuracy'] for row in rows):.1f} | {mean(row['seconds'] for row in rows):,.0f}"
+            if rows
+            else " | "
             for rows in runs.values()
         ]
         lines.append(f"| {data} | {len(runs['gloss'])} | {' | '.join(cells)} |")
