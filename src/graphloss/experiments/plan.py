@@ -16,7 +16,7 @@ from graphloss.run import RunConfig
 from graphloss.systems.run_system import ON_EMBEDDINGS, SYSTEMS
 
 NAMED = ("data", "encoder", "system", "loss", "setup", "labels_per_class", "seed")  # what a name is made of, in order
-ONLY_TRAINED = ("loss", "setup", "head", "head_start", "graph_weight")  # settings that no system reads
+ONLY_TRAINED = ("loss", "setup", "head", "head_start", "head_end", "graph_weight")  # settings that no system reads
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,15 @@ class RunConfig:
             raise InputError("--output_dir is missing; name the folder for the run")
         return RunDirectory(Path(self.training.output_dir))
 
+    @property
+    def ends_fitted(self) -> bool:
+        """Whether the last layer of the head is fitted, by logistic regression, to the encoder as it was trained."""
+        training, wanted = self.training, self.model.head_end
+        if training.setup != "integrated":
+            return training.setup == "standalone" and training.probe == "logistic"
+        weighted = training.class_weights != "none"  # which the fit knows nothing of
+        return wanted == "fitted" or (wanted == "auto" and training.loss != "ce" and not weighted)
+
     def open(self, *, overwrite: bool, **more: Any) -> None:
         """Write the settings, and what more is to stand there, into the run directory.
 

@@ -169,7 +169,9 @@ class _EncoderRun:
         return model
 
     def after_training(self, model: Classifier) -> Trained:
-        """What the end of the run needs of a model that was trained; standalone, with a head that is fitted now."""
+        """What the end of the run needs of a model that was trained, its last layer fitted now where it is to be."""
+        if self.config.ends_fitted:
+            return self._fit_again(model)
         if self.config.training.setup == "standalone":
             return self._probe(model)
         return Trained(model, self.space.training_answer(model) if self.config.graph.index else None)
@@ -193,16 +195,22 @@ class _EncoderRun:
             signals.restore()
         self.meter.before = history.before
 
+    def _fit_again(self, model: Classifier) -> Trained:
+        """Fit the last layer to what it reads now, after training."""
+        self.say("fitting the last layer to the encoder as it is now")
+        with without_last_layer(model):
+            train = self.space.training_answer(model)
+        head = self._fit(train.logits, bias=last_layer(model)[1].bias is not None)
+        set_last_layer(model, head)
+        return Trained(model, train._replace(logits=head.logits(train.logits)))
+
     def _probe(self, model: Classifier) -> Trained:
-        """Fit a linear head to an encoder that was trained without one."""
+        """Fit a linear head to an encoder that was trained without one as the paper does."""
         self.say("fitting a linear head to the encoder as it is now")
         train = self.space.training_answer(model)
-        if self.config.training.probe == "logistic":
-            head = self._fit(train.embeddings)
-        else:
-            labels, size = torch.tensor(self.data.ids["train"]), len(self.data.names)
-            checked = self.space.answer(model, "validation").embeddings, torch.tensor(self.data.ids["validation"])
-            head = fit_by_adam(train.embeddings, labels, size, *checked, seed=self.config.training.seed)
+        labels, size = torch.tensor(self.data.ids["train"]), len(self.data.names)
+        checked = self.space.answer(model, "validation").embeddings, torch.tensor(self.data.ids["validation"])
+        head = fit_by_adam(train.embeddings, labels, size, *checked, seed=self.config.training.seed)
         set_last_layer(model, head)
         return Trained(model, train._replace(logits=head.logits(train.embeddings)))
 

@@ -96,6 +96,13 @@ class ModelConfig:
         "training starts from its accuracy; or random.",
         ("frozen", "random"),
     )
+    head_end: str = option(
+        "auto",
+        "Weights that the last layer of the head ends with: fitted, to what it reads of the trained encoder, as far as "
+        "left-out training documents support it; or trained, as the last step left them. auto: fitted with a loss that "
+        "shapes embeddings, trained with cross-entropy alone and with class weights.",
+        ("auto", "fitted", "trained"),
+    )
     pooling: str = option(
         "auto",
         "What the graph sees of the last hidden state: first, mean or last token. auto: what the encoder was made "
