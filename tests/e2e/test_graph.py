@@ -12,6 +12,8 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from graphloss.cli.main import main
 from graphloss.data.files import read_table
+from graphloss.inference.classifier import TrainedClassifier
+from graphloss.models.last_layer import last_layer
 from graphloss.run.workspace import Workspace
 from tests.conftest import FILLER, WORDS, sentences
 
@@ -200,16 +202,21 @@ def test_an_index_that_does_not_belong_is_refused(
         assert part in capsys.readouterr().err
 
 
+def spread_out(source: Path, folder: Path) -> Path:
+    """An encoder with random weights that does not take all documents for nearly alike."""
+    torch.manual_seed(0)
+    AutoModel.from_config(AutoConfig.from_pretrained(source, initializer_range=0.05)).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+    return folder
+
+
 @pytest.mark.parametrize("head", ["stock", "linear"])
 def test_fine_tuning_starts_from_the_frozen_head(
     head: str, encoders: dict[str, Path], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = AutoConfig.from_pretrained(encoders["bert"], initializer_range=0.05)  # lest all documents are nearly alike
-    torch.manual_seed(0)
-    AutoModel.from_config(config).save_pretrained(tmp_path / "encoder")
-    AutoTokenizer.from_pretrained(encoders["bert"]).save_pretrained(tmp_path / "encoder")
-    flags = ["--encoder", str(tmp_path / "encoder"), "--head", head, "--use_cpu", "--max_steps", "1"]
-    flags += ["--pooling", "mean", "--learning_rate", "1e-9", "--index", "no"]
+    flags = ["--encoder", str(spread_out(encoders["bert"], tmp_path / "encoder")), "--head", head, "--use_cpu"]
+    flags += ["--max_steps", "1"]
+    flags += ["--pooling", "mean", "--learning_rate", "1e-9", "--index", "no", "--head_end", "trained"]
     scores = {}
     for start in ("random", "frozen"):
         output = ["--output_dir", str(tmp_path / start), "--head_start", start]
@@ -224,6 +231,32 @@ def test_fine_tuning_starts_from_the_frozen_head(
     assert scores["frozen"]["test"]["accuracy"] > scores["random"]["test"]["accuracy"] + 0.05
     floor = scores["frozen"]["floor"]["test"]["accuracy"]
     assert scores["frozen"]["test"]["accuracy"] == pytest.approx(floor, abs=0.05)
+
+
+@pytest.mark.parametrize("head", ["stock", "linear"])
+def test_a_head_that_a_loss_on_embeddings_left_behind_is_fitted_to_them(
+    head: str, encoders: dict[str, Path], data: Path, tmp_path: Path
+) -> None:
+    """Cross-entropy alone leaves none behind."""
+    flags = ["--encoder", str(spread_out(encoders["bert"], tmp_path / "encoder")), "--head", head, "--use_cpu"]
+    flags += ["--max_steps", "2", "--learning_rate", "1e-5", "--head_start", "random", "--floor", "no", "--index", "no"]
+    weights = {}
+    for name, more in {
+        "auto": [],
+        "fitted": ["--head_end", "fitted"],
+        "trained": ["--head_end", "trained"],
+        "weighted": ["--class_weights", "balanced"],
+        "ce": ["--loss", "ce"],
+        "ce, trained": ["--loss", "ce", "--head_end", "trained"],
+    }.items():
+        output = tmp_path / name
+        assert main(["train", "--data", str(data), *flags, *more, "--output_dir", str(output)]) == 0
+        weight = last_layer(TrainedClassifier.load(output).model)[1].weight.detach()
+        weights[name] = weight / weight.norm()  # calibration divides it
+    assert torch.equal(weights["auto"], weights["fitted"])
+    assert (weights["auto"] * weights["trained"]).sum() < 0.9
+    assert (weights["weighted"] * weights["trained"]).sum() > 0.99
+    assert torch.equal(weights["ce"], weights["ce, trained"])
 
 
 def test_the_untouched_encoder_is_asked_once(
