@@ -267,17 +267,28 @@ def bench_tables(name: str) -> str:
 
 
 def bench_grid(name: str) -> str:
-    """Test accuracy of a bench by method and data set."""
+    """Test accuracy and macro-F1 of a bench by method and data set, a grid for each of its tables."""
     path = ROOT / "results" / name / "tables.csv"
     if not path.exists():
         return NOT_MEASURED
     rows = [row for row in csv.DictReader(path.read_text().splitlines()) if row["data"] != "all"]
+    lines = []
+    for table in dict.fromkeys(row["table"] for row in rows):
+        lines += [*grid([row for row in rows if row["table"] == table], f"{table}: accuracy / macro-F1"), ""]
+    return "\n".join([*lines, (path.parent / "tables.md").read_text().strip().splitlines()[-1]])
+
+
+def grid(rows: list[dict[str, str]], title: str) -> list[str]:
+    """The lines of one."""
     sets = list(dict.fromkeys(row["data"] for row in rows))
-    cells = {(row["method"], row["data"]): f"{100 * float(row['accuracy']):.1f}" for row in rows}
-    lines = [f"| test accuracy | {' | '.join(sets)} |", "|---" * (len(sets) + 1) + "|"]
+    cells = {
+        (row["method"], row["data"]): f"{100 * float(row['accuracy']):.1f} / {100 * float(row['macro_f1']):.1f}"
+        for row in rows
+    }
+    lines = [f"| {title} | {' | '.join(sets)} |", "|---" * (len(sets) + 1) + "|"]
     for method in dict.fromkeys(row["method"] for row in rows):
         lines.append(f"| {method} | {' | '.join(cells.get((method, data), '') for data in sets)} |")
-    return "\n".join([*lines, "", (path.parent / "tables.md").read_text().strip().splitlines()[-1]])
+    return lines
 
 
 def study_promises() -> str:
@@ -325,6 +336,7 @@ TABLES = {
     "few_labels": partial(performance, "few_labels", few_labels_rows),
     "departures": partial(bench_tables, "departures"),
     "starts": partial(bench_grid, "starts"),
+    "development": partial(bench_grid, "development"),
     "ablations-few": partial(ablations_table, "few"),
     "ablations-many": partial(ablations_table, "many"),
     "demo": demo_table,
