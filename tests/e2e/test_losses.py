@@ -44,7 +44,7 @@ def test_standalone_stops_on_silhouettes_and_fits_a_head(
     assert main(["train", *usual, "--loss", loss, "--setup", "standalone", "--probe", probe]) == 0
     printed = capsys.readouterr().out
     assert "validation macro-silhouette" in printed
-    assert "fitting a linear head to the encoder as it is now" in printed
+    assert "fitting the last layer to the encoder as it is now" in printed
     run = tmp_path / "run"
     history = lines(run / "history.jsonl")
     part = "graph_loss" if loss == "gloss" else "metric_loss"

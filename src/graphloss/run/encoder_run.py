@@ -206,7 +206,7 @@ class _EncoderRun:
 
     def _probe(self, model: Classifier) -> Trained:
         """Fit a linear head to an encoder that was trained without one as the paper does."""
-        self.say("fitting a linear head to the encoder as it is now")
+        self.say("fitting the last layer to the encoder as it is now")
         train = self.space.training_answer(model)
         labels, size = torch.tensor(self.data.ids["train"]), len(self.data.names)
         checked = self.space.answer(model, "validation").embeddings, torch.tensor(self.data.ids["validation"])
