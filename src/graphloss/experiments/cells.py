@@ -44,7 +44,7 @@ class Cell:
 
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:
-        """Of each."""
+        """Those of each run."""
         return [outcome.metrics for outcome in self.outcomes]
 
     @cached_property
