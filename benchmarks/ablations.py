@@ -49,6 +49,7 @@ SEEDS = (1, 2)
 USUAL = {
     "encoder": "minilm",
     "head": "linear",
+    "head_end": "trained",  # in all rows, old and new; plans/development.yaml has the fitted one
     "max_length": 64,
     "learning_rate": 1e-4,
     "patience": 0,

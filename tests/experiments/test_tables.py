@@ -11,6 +11,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from graphloss.errors import InputError
 from graphloss.experiments.bench import Bench
 from graphloss.experiments.cells import method_of
 from graphloss.experiments.outcome import Outcome, right_of
@@ -143,6 +144,10 @@ def test_an_outcome_holds_all_that_tables_need(bench: Bench, tmp_path: Path) -> 
     assert (Outcome.of(bench.path(run)).right == right_of(bench.path(run))).all()
     shutil.rmtree(tmp_path / "runs")
     assert Tables(bench).markdown() == of_runs
+    for content in ("", "[]", "{}", '{"metrics": {}, "more": 1}'):
+        (tmp_path / "outcomes" / f"{run.name}.json").write_text(content)
+        with pytest.raises(InputError, match="is no outcome of a run; remove it"):
+            bench.outcome(run)
 
 
 def test_methods_are_told_apart_by_all_but_data_and_seed() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet
 from jaxtyping import Bool
 
+from graphloss.errors import InputError
 from graphloss.training.run_directory import RunDirectory, write_json
 
 OF_EVALUATION = ("step", "epoch", "seconds", "eval_macro_f1", "eval_macro_silhouette")
@@ -53,8 +54,15 @@ class Outcome:
 
     @classmethod
     def read(cls, file: Path) -> "Outcome":
-        """What was written."""
-        return cls(**json.loads(file.read_text()))
+        """What was written.
+
+        Raises:
+            InputError: where the file holds something else.
+        """
+        try:
+            return cls(**json.loads(file.read_text()))
+        except (ValueError, TypeError):
+            raise InputError(f"{file} is no outcome of a run; remove it, and the run is done again") from None
 
     def write(self, file: Path) -> None:
         """Write it so that the file appears whole."""
