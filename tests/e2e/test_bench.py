@@ -143,6 +143,14 @@ def test_it_goes_on_elsewhere_from_outcomes_alone(
     assert json.loads((new / "tuning.json").read_text()) == json.loads((old / "tuning.json").read_text())
     assert main(["bench", str(plan), "--output_dir", str(other), "--status"]) == 0
     assert "2 done" in capsys.readouterr().out
+    (journal,) = first.glob("studies/*/study.log")
+    only_searched = tmp_path / "searched" / "studies" / journal.parent.name
+    only_searched.mkdir(parents=True)
+    shutil.copy(journal, only_searched)
+    carry_out(tmp_path / "searched", "[1, 2]")
+    assert list(only_searched.glob("trials/*")) == []
+    (found, _) = tmp_path.glob("searched/runs/*/tuning.json")
+    assert json.loads(found.read_text())["settings"] == json.loads((old / "tuning.json").read_text())["settings"]
 
 
 @pytest.mark.slow

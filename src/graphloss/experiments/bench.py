@@ -27,7 +27,7 @@ class Bench:
     """The runs of a plan in a folder.
 
     A run is done where its outcome is kept: outcomes/, with plan.json, is all that is needed to go on elsewhere, or to
-    make the tables; runs/, studies/ and leases/ may be thrown away.
+    make the tables, and of a search that no run of it has ended yet, studies/*/study.log; all else may be thrown away.
 
     Attributes:
         folder: of the runs, and of what the plan was.

@@ -67,14 +67,15 @@ class Tuning:
     def search(self) -> dict[str, Any]:
         """Work on the study until it is over, as in `run`, for settings that other runs are to be made with.
 
-        No trial is scored on test documents.
+        No trial is scored on test documents. Of trials that have ended the journal is all that is needed to go on.
 
         Returns:
             Number, settings and validation score of the best trial, how much each searched setting mattered, how many
             trials there were, and the seconds of all trials together.
         """
         optuna = _optuna()
-        return self._found(optuna, self._work(optuna, self._splits()))
+        study = self._work(optuna, self._splits())
+        return self._found(optuna, study, self._complete(optuna, study))
 
     def _splits(self) -> Splits:
         return read_documents_of(self._config({}, self.folder), self.say)
@@ -151,7 +152,8 @@ class Tuning:
         return summary
 
     def _keep_best(self, optuna: Any, study: Any, splits: Splits) -> dict[str, Any]:
-        found = self._found(optuna, study)
+        with_model = [each for each in self._complete(optuna, study) if (self._path(each.number) / "model").exists()]
+        found = self._found(optuna, study, with_model)
         partial = self.folder / "best.partial"
         shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(self._path(found["trial"]), partial)
@@ -161,12 +163,15 @@ class Tuning:
         partial.rename(self.folder / "best")
         return found | {"run": str(self.folder / "best")}
 
-    def _found(self, optuna: Any, study: Any) -> dict[str, Any]:
+    def _complete(self, optuna: Any, study: Any) -> list[Any]:
         complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
         if not complete:
             raise InputError(f"{self.folder}: no trial was completed; see how they failed, and search elsewhere")
-        kept = [trial for trial in complete if (self._path(trial.number) / "model").exists()]
-        best = max(kept, key=lambda trial: trial.value)
+        return list(complete)
+
+    def _found(self, optuna: Any, study: Any, trials: list[Any]) -> dict[str, Any]:
+        """What `search` gives of the best of some trials."""
+        best = max(trials, key=lambda trial: trial.value)
         return {
             "trial": best.number,
             "settings": {name: as_setting(name, value) for name, value in best.params.items()},
