@@ -19,11 +19,16 @@ from graphloss.data.writing import write_table
 from graphloss.models.encoder import load_encoder
 
 NAMES = ("mr", "r8", "r52", "ohsumed", "20ng")
+WHOLE = "r52"  # with all its documents, too
 TRAINING, VALIDATION, HELD_OUT = 2_000, 300, 1_500
+FOLDER = Path("runs/development")
 
 
-def write_development(name: str, folder: Path) -> dict[str, int]:
-    """Write the splits of a set; returns their sizes. A class without training documents is left out."""
+def write_development(name: str, folder: Path, training: int | None = TRAINING) -> dict[str, int]:
+    """Write the splits of a set; returns their sizes. A class without training documents is left out.
+
+    `training` is the number of training documents; None for all that are not held out.
+    """
     found = read_all(name, Columns())
     texts, labels = (
         [*getattr(found["train"], column), *getattr(found["validation"], column)] for column in ("texts", "labels")
@@ -33,7 +38,7 @@ def write_development(name: str, folder: Path) -> dict[str, int]:
     parts = {
         "test": order[:held_out],
         "validation": order[held_out : held_out + VALIDATION],
-        "train": order[held_out + VALIDATION :][:TRAINING],
+        "train": order[held_out + VALIDATION :][:training],
     }
     known = {labels[row] for row in parts["train"]}
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,8 +65,9 @@ def write_encoders(folder: Path) -> None:
 
 def main() -> None:
     for name in NAMES:
-        print(name, write_development(name, Path("runs/development") / name))
-    write_encoders(Path("runs/development/encoders"))
+        print(name, write_development(name, FOLDER / name))
+    print(WHOLE, write_development(WHOLE, FOLDER / f"{WHOLE}-all", training=None))
+    write_encoders(FOLDER / "encoders")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def test_integrated_with_cross_entropy(loss: str, usual: list[str], tmp_path: Pa
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["graph"]["test"]["n"] == 24
 
 
-@pytest.mark.parametrize(("loss", "probe"), [("gloss", "logistic"), ("triplet", "logistic"), ("scl", "paper")])
+@pytest.mark.parametrize(("loss", "probe"), [("gloss", "fitted"), ("triplet", "fitted"), ("scl", "paper")])
 def test_standalone_stops_on_silhouettes_and_fits_a_head(
     loss: str, probe: str, usual: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -53,7 +53,7 @@ def test_standalone_stops_on_silhouettes_and_fits_a_head(
     saved = yaml.safe_load((run / "config.yaml").read_text())
     assert (saved["head"], saved["metric_for_best_model"]) == ("linear", "macro_silhouette")
     chance = 1 / 3
-    if probe == "logistic":
+    if probe == "fitted":
         assert json.loads((run / "metrics.json").read_text())["test"]["accuracy"] > chance + 0.2
     assert main(["train", *usual, "--config", str(run / "config.yaml"), "--overwrite", "--quiet"]) == 0
 

@@ -5,7 +5,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from graphloss.models.linear_head import FOLDS, LinearHead, fit_by_adam, fit_linear_head
+from graphloss.models.linear_head import (
+    FOLDS,
+    SHRINKAGES,
+    STRENGTHS,
+    LinearHead,
+    fit_by_adam,
+    fit_linear_head,
+    linear_fits,
+)
 
 
 def clusters(labels: list[int], spread: float = 0.1, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -145,3 +153,27 @@ def test_the_probe_by_adam_learns_and_keeps_its_best_epoch() -> None:
     again = fit_by_adam(embeddings, labels, 3, wide(checking), truth, seed=0)
     assert torch.equal(head.weight, again.weight)
     assert not head.weight.requires_grad
+
+
+def test_heads_to_choose_from_know_small_classes_and_classes_without_a_document() -> None:
+    embeddings, labels = clusters([0] * 10 + [2] * 10 + [4])
+    hidden = torch.cat([labels[:-1], torch.tensor([-100])])
+    heads = linear_fits(embeddings + 10.0, hidden, 6)
+    assert len(heads) == len(STRENGTHS) + len(SHRINKAGES)
+    new, truth = clusters([2, 0] * 10, seed=1)
+    for head in heads[1:]:
+        assert torch.equal(head.logits(new + 10.0).argmax(1), truth)
+        assert torch.equal(head.left_out[:-1].argmax(1), labels[:-1])
+    assert len(linear_fits(embeddings[:20], hidden[:20], 6, bias=False)) == len(STRENGTHS)
+    assert len(linear_fits(*clusters([0, 2]), 6)) == len(STRENGTHS)  # each document a class of its own
+
+
+@pytest.mark.parametrize("present", [[0, 2], [1, 2, 4]])
+def test_discriminants_are_those_of_scikit_learn(present: list[int]) -> None:
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    embeddings, labels = clusters([*present * 8, present[0]], spread=0.5)
+    points = (embeddings / embeddings.square().sum(1).mean().sqrt()).double().numpy()
+    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGES[0]).fit(points, labels.numpy())
+    found = torch.softmax(linear_fits(embeddings, labels, 6)[len(STRENGTHS)].logits(embeddings), dim=1)
+    assert np.abs(found[:, present].numpy() - model.predict_proba(points)).max() < 1e-4

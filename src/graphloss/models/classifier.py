@@ -4,17 +4,20 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from graphloss.errors import InputError, Unavailable
+from graphloss.graph.affinity import full_precision
 from graphloss.models.encoder import Encoder
 from graphloss.models.pooling import pool
 
 HEADS = ("stock", "linear")
-HEAD_FILE = "head.safetensors"
+HEAD_FILE, UNIT_LENGTH = "head.safetensors", "unit_length"
 ON_DISK = {"local_files_only": True, "trust_remote_code": False}
 
 
@@ -25,6 +28,10 @@ class LinearHeadClassifier(nn.Module):
         base_model: the encoder.
         num_labels: C.
         pooling: "first", "mean" or "last".
+
+    Attributes:
+        unit_length: whether the layer reads the embedding at unit length, as the graph does, and in float32 whatever
+            the precision of the encoder; off while it is trained.
     """
 
     def __init__(self, base_model: PreTrainedModel, num_labels: int, pooling: str) -> None:
@@ -32,6 +39,7 @@ class LinearHeadClassifier(nn.Module):
         self.base_model = base_model
         self.config = base_model.config
         self.pooling = pooling
+        self.unit_length = False
         config = base_model.config
         self.dropout = nn.Dropout(getattr(config, "hidden_dropout_prob", getattr(config, "dropout", 0.0)))
         self.head = nn.Linear(config.hidden_size, num_labels)
@@ -47,8 +55,11 @@ class LinearHeadClassifier(nn.Module):
         """Logits (B, C) of a batch of (B, T) tokens."""
         kinds = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         hidden_states = self.base_model(input_ids=input_ids, attention_mask=attention_mask, **kinds)[0]
-        embeddings = pool(hidden_states, attention_mask, self.pooling)
-        return SequenceClassifierOutput(logits=self.head(self.dropout(embeddings)))
+        embeddings = self.dropout(pool(hidden_states, attention_mask, self.pooling))
+        if not self.unit_length:
+            return SequenceClassifierOutput(logits=self.head(embeddings))
+        with full_precision(embeddings):
+            return SequenceClassifierOutput(logits=self.head(functional.normalize(embeddings.float(), dim=1)))
 
 
 Classifier = PreTrainedModel | LinearHeadClassifier
@@ -116,7 +127,7 @@ def save_classifier(model: Classifier, folder: Path) -> None:
     if isinstance(model, LinearHeadClassifier):
         model.base_model.save_pretrained(folder)
         head = {name: tensor.detach().cpu().contiguous() for name, tensor in model.head.state_dict().items()}
-        save_file(head, folder / HEAD_FILE)
+        save_file(head, folder / HEAD_FILE, metadata={UNIT_LENGTH: str(model.unit_length)})
     else:
         model.save_pretrained(folder)
 
@@ -127,5 +138,7 @@ def load_classifier(folder: Path, pooling: str) -> Classifier:
         return AutoModelForSequenceClassification.from_pretrained(folder, **ON_DISK).eval()
     names = json.loads((folder / "config.json").read_text())["id2label"]
     model = LinearHeadClassifier(AutoModel.from_pretrained(folder, **ON_DISK), len(names), pooling)
-    model.head.load_state_dict(load_file(folder / HEAD_FILE))
+    with safe_open(folder / HEAD_FILE, framework="pt") as file:
+        model.head.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+        model.unit_length = (file.metadata() or {}).get(UNIT_LENGTH) == str(True)
     return model.eval()

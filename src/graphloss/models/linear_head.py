@@ -1,5 +1,6 @@
-"""A linear head on the embeddings of an encoder that is left as it is."""
+"""Linear heads on the embeddings of an encoder that is left as it is."""
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 STRENGTHS = (1.0, 10.0, 100.0)  # inverse of the regularization, as scikit-learn counts it
+SHRINKAGES = (0.1, 0.3)  # of a common covariance
 FOLDS = 5
+ABSENT = -30.0  # the logit of a class without a document, or less
 
 
 class LinearHead(NamedTuple):
@@ -40,19 +43,42 @@ def fit_linear_head(
         num_labels: C; a class without a document is never predicted.
         bias: whether there is one; without, it is zero.
     """
-    known = np.flatnonzero(labels.numpy() >= 0)
-    points, classes = embeddings.float().numpy()[known], labels.numpy()[known]
-    scale = float(np.sqrt((points**2).sum(axis=1).mean())) or 1.0  # about unit length, which the strengths are made for
-    points = points / scale
+    known, points, classes, scale = _labelled(embeddings, labels)
     fold = _folds(classes)
     fits = [_left_out(points, classes, fold, num_labels, strength, bias) for strength in STRENGTHS]
     _, strength, logits = max(fits, key=lambda fit: fit[0])
-    weight, shift = _fit(points, classes, num_labels, strength, bias)
-    shift = shift if bias else np.zeros_like(shift)
-    head = LinearHead(torch.from_numpy(weight / scale), torch.from_numpy(shift), torch.empty(0, num_labels))
+    head = _head(*_fit(points, classes, num_labels, strength, bias), scale)
     left_out = head.logits(embeddings)
     left_out[torch.from_numpy(known)] = torch.from_numpy(logits)
     return head._replace(left_out=left_out)
+
+
+def linear_fits(
+    embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"], num_labels: int, *, bias: bool = True
+) -> list[LinearHead]:
+    """What may suit embeddings whose encoder has seen the labels: logistic regression, as much regularized as suits
+    some encoder; and linear discriminant analysis, which takes the members of a class for a cloud around their mean.
+
+    The latter, which needs a bias and more documents than classes, is good at small classes where a loss has drawn the
+    members of each together, and worse than logistic regression where documents are few.
+
+    Args:
+        embeddings: (n, d) float, of any length.
+        labels: (n,) classes; documents labelled -100 are left out.
+        num_labels: C; a class without a document is never predicted.
+        bias: whether there is one; without, it is zero.
+
+    Returns:
+        Heads whose `left_out` are their own logits, left to others to choose from (`graphloss.run.last_fit`).
+
+    Source: Fisher (1936); Friedman (1989) for the shrinkage.
+    """
+    _, points, classes, scale = _labelled(embeddings, labels)
+    fits = [_fit(points, classes, num_labels, strength, bias) for strength in STRENGTHS]
+    if bias and 1 < len(np.unique(classes)) < len(classes):
+        fits += [_fit_discriminants(points, classes, num_labels, shrinkage) for shrinkage in SHRINKAGES]
+    heads = (_head(*fit, scale) for fit in fits)
+    return [head._replace(left_out=head.logits(embeddings)) for head in heads]
 
 
 def fit_by_adam(
@@ -105,6 +131,18 @@ def fit_by_adam(
     return kept._replace(left_out=kept.logits(embeddings))
 
 
+def _labelled(embeddings: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Which documents have a label, their embeddings divided by a scale, their classes, and the scale."""
+    known = np.flatnonzero(labels.numpy() >= 0)
+    points = embeddings.float().numpy()[known]
+    scale = float(np.sqrt((points**2).sum(axis=1).mean())) or 1.0  # about unit length, which the strengths are made for
+    return known, points / scale, labels.numpy()[known], scale
+
+
+def _head(weight: np.ndarray, shift: np.ndarray, scale: float) -> LinearHead:
+    return LinearHead(torch.from_numpy(weight / scale), torch.from_numpy(shift), torch.empty(0, len(shift)))
+
+
 def _folds(classes: np.ndarray) -> np.ndarray:
     """The fold of each document, the members of a class dealt out in turn."""
     order = (classes + np.random.default_rng(0).random(len(classes))).argsort()
@@ -128,16 +166,41 @@ def _left_out(
 def _fit(
     points: np.ndarray, classes: np.ndarray, num_labels: int, strength: float, bias: bool
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (C, d) and bias (C,) of logistic regression."""
     from sklearn.linear_model import LogisticRegression  # when first asked for: a run should start without it
 
-    present = np.unique(classes)
-    weight = np.zeros((num_labels, points.shape[1]), dtype=np.float32)
-    shift = np.full(num_labels, -30.0, dtype=np.float32)
-    if len(present) == 1:
-        shift[present] = 0.0
-        return weight, shift
+    if len(np.unique(classes)) == 1:
+        return _of_all(np.zeros((1, points.shape[1])), np.zeros(1), classes, num_labels)
     model = LogisticRegression(C=strength, tol=1e-3, max_iter=300, fit_intercept=bias).fit(points, classes)
-    two = len(present) == 2  # then there is one row, for the second class against the first
-    weight[present] = np.concatenate([-model.coef_, model.coef_]) / 2 if two else model.coef_
-    shift[present] = np.concatenate([-model.intercept_, model.intercept_]) / 2 if two else model.intercept_
-    return weight, shift
+    weight, shift = _of_all(model.coef_, model.intercept_, classes, num_labels)
+    return weight, shift if bias else np.zeros_like(shift)
+
+
+def _fit_discriminants(
+    points: np.ndarray, classes: np.ndarray, num_labels: int, shrinkage: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (C, d) and bias (C,) of linear discriminant analysis."""
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis  # when first asked for
+
+    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage)
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "Only one sample available"
+        )  # of a class: it shows no spread, and none is added
+        model.fit(points.astype(np.float64), classes)
+    # what all classes have in common says nothing, and would be most of what float32 has digits for
+    weight, shift = (part - part.mean(axis=0) if len(part) > 1 else part for part in (model.coef_, model.intercept_))
+    return _of_all(weight, shift, classes, num_labels)
+
+
+def _of_all(
+    weight: np.ndarray, shift: np.ndarray, classes: np.ndarray, num_labels: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (C, d) and bias (C,) of all classes from those of the classes that are there, as scikit-learn has them:
+    of two there is one row, for the second class against the first."""
+    present = np.unique(classes)
+    if len(present) == 2:
+        weight, shift = (np.concatenate([-part, part]) / 2 for part in (weight, shift))
+    every, shifts = np.zeros((num_labels, weight.shape[1]), dtype=np.float32), np.full(num_labels, ABSENT)
+    every[present], shifts[present] = weight, shift
+    return every, shifts.astype(np.float32)

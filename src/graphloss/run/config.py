@@ -79,10 +79,10 @@ class RunConfig:
 
     @property
     def ends_fitted(self) -> bool:
-        """Whether the last layer of the head is fitted, by logistic regression, to the encoder as it was trained."""
+        """Whether the last layer of the head is fitted to the encoder as it was trained."""
         training, wanted = self.training, self.model.head_end
         if training.setup != "integrated":
-            return training.setup == "standalone" and training.probe == "logistic"
+            return training.setup == "standalone" and training.probe == "fitted"
         weighted = training.class_weights != "none"  # which the fit knows nothing of
         return wanted == "fitted" or (wanted == "auto" and training.loss != "ce" and not weighted)
 

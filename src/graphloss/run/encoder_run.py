@@ -22,6 +22,7 @@ from graphloss.models.linear_head import LinearHead, fit_by_adam, fit_linear_hea
 from graphloss.run.config import RunConfig
 from graphloss.run.documents import LabelledSplits, read_documents_of
 from graphloss.run.finish import Finish, Trained
+from graphloss.run.last_fit import fit_after_training
 from graphloss.run.workspace import Workspace
 from graphloss.training.checkpoints import was_last
 from graphloss.training.distributed import leave, wait_for_all
@@ -198,11 +199,15 @@ class _EncoderRun:
     def _fit_again(self, model: Classifier) -> Trained:
         """Fit the last layer to what it reads now, after training."""
         self.say("fitting the last layer to the encoder as it is now")
+        if isinstance(model, LinearHeadClassifier):
+            model.unit_length = True
         with without_last_layer(model):
-            train = self.space.training_answer(model)
-        head = self._fit(train.logits, bias=last_layer(model)[1].bias is not None)
+            train, validation = self.space.training_answer(model), self.space.answer(model, "validation")
+        labels, checked = (torch.tensor(self.data.ids[split]) for split in ("train", "validation"))
+        size, bias = len(self.data.names), last_layer(model)[1].bias is not None
+        head = fit_after_training(train.logits, labels, size, validation.logits, checked, bias=bias)
         set_last_layer(model, head)
-        return Trained(model, train._replace(logits=head.logits(train.logits)))
+        return Trained(model, train._replace(logits=head.left_out))
 
     def _probe(self, model: Classifier) -> Trained:
         """Fit a linear head to an encoder that was trained without one as the paper does."""

@@ -98,9 +98,10 @@ class ModelConfig:
     )
     head_end: str = option(
         "auto",
-        "Weights that the last layer of the head ends with: fitted, to what it reads of the trained encoder, as far as "
-        "left-out training documents support it; or trained, as the last step left them. auto: fitted with a loss that "
-        "shapes embeddings, trained with cross-entropy alone and with class weights.",
+        "Weights that the last layer of the head ends with: fitted, to what it reads of the trained encoder, by "
+        "logistic regression or linear discriminant analysis, whichever makes validation labels likelier; or trained, "
+        "as the last step left them. auto: fitted with a loss that shapes embeddings, trained with cross-entropy alone "
+        "and with class weights.",
         ("auto", "fitted", "trained"),
     )
     pooling: str = option(

@@ -17,7 +17,7 @@ from graphloss.training.schedule import BETWEEN, USUAL_EPOCHS, USUAL_WIDTH, step
 
 LOSSES = ("gloss", "ce", *METRIC_LOSSES)
 SETUPS = ("integrated", "standalone", "frozen")
-PROBES = ("logistic", "paper")
+PROBES = ("fitted", "paper")
 
 
 @dataclass
@@ -48,9 +48,9 @@ class TrainingConfig(TrainingArguments):
         SETUPS,
     )
     probe: str = option(
-        "logistic",
-        "How the linear head of the standalone set-up is fitted: logistic, logistic regression; paper, by Adam at 1e-4 "
-        "for at most 50 epochs, stopped on validation macro-F1.",
+        "fitted",
+        "How the linear head of the standalone set-up is made: fitted, as with --head_end; paper, by Adam at 1e-4 for "
+        "at most 50 epochs, stopped on validation macro-F1.",
         PROBES,
     )
     class_weights: str = option(

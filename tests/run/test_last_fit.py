@@ -1,0 +1,48 @@
+"""Which linear head is taken after training."""
+
+import torch
+from torch import Tensor
+
+from graphloss.evaluation.calibration import fit_temperature
+from graphloss.models.linear_head import STRENGTHS, LinearHead, fit_linear_head, linear_fits
+from graphloss.run.last_fit import fit_after_training
+
+CLASSES, WIDTH = 4, 24
+
+
+def documents(sizes: list[int], seed: int, noise: float) -> tuple[Tensor, Tensor]:
+    """Around the mean of their class, spread out most where it says nothing of the class."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.repeat_interleave(torch.arange(CLASSES), torch.tensor(sizes))
+    points = noise * torch.randn(len(labels), WIDTH, generator=generator)
+    points[:, CLASSES:] *= 6.0
+    return points + torch.nn.functional.one_hot(labels, WIDTH), labels
+
+
+def calibrated(head: LinearHead, points: Tensor, labels: Tensor) -> float:
+    logits = head.logits(points)
+    temperature = fit_temperature(logits.numpy(), labels.numpy())
+    return -float(torch.nn.functional.cross_entropy(logits / temperature, labels))
+
+
+def test_validation_documents_choose_among_all_kinds_of_head() -> None:
+    points, labels = documents([60, 30, 6, 3], 0, noise=0.2)
+    fits = linear_fits(points, labels, CLASSES)
+    chosen = set()
+    for noise in (0.2, 3.0):  # new documents like those of training, and others, of which little can be told
+        checking, truth = documents([40] * CLASSES, 1, noise=noise)
+        scores = [calibrated(head, checking, truth) for head in fits]
+        best = scores.index(max(scores))
+        head = fit_after_training(points, labels, CLASSES, checking, truth)
+        ratio = head.weight / fits[best].weight
+        torch.testing.assert_close(ratio, torch.full_like(ratio, float(ratio[0, 0])))  # but for the temperature
+        torch.testing.assert_close(head.left_out, head.logits(points))
+        assert abs(fit_temperature(head.logits(checking).numpy(), truth.numpy()) - 1.0) < 0.2
+        chosen.add(best < len(STRENGTHS))
+    assert chosen == {True, False}
+
+
+def test_without_labels_to_check_by_folds_of_training_documents_choose() -> None:
+    points, labels = documents([20] * CLASSES, 0, noise=0.2)
+    found = fit_after_training(points, labels, CLASSES, points[:3], torch.full((3,), -100))
+    torch.testing.assert_close(found.weight, fit_linear_head(points, labels, CLASSES).weight)
