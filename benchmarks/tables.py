@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -275,7 +276,8 @@ def bench_grid(name: str) -> str:
     lines = []
     for table in dict.fromkeys(row["table"] for row in rows):
         lines += [*grid([row for row in rows if row["table"] == table], f"{table}: accuracy / macro-F1"), ""]
-    return "\n".join([*lines, (path.parent / "tables.md").read_text().strip().splitlines()[-1]])
+    sources = re.findall(r"^\d+ runs?: .*", (path.parent / "tables.md").read_text(), flags=re.MULTILINE)
+    return "\n".join([*lines, *sources])
 
 
 def grid(rows: list[dict[str, str]], title: str) -> list[str]:

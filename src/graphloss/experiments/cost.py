@@ -65,7 +65,7 @@ def at_most(run: Planned, rate: float, *, is_trial: bool = False) -> float | Non
     test = 0 if is_trial else min(found.scored - found.validation, most)
     kept = config.graph.index + config.graph.record + (config.model.head_start == "frozen")  # passes over training
     kept += config.ends_fitted and not config.graph.index
-    scored = (1 + config.graph.floor) * (validation + test) + evaluations * validation
+    scored = (1 + config.graph.floor) * (validation + test) + (evaluations + config.ends_fitted) * validation
     documents = 3.0 * trained + (kept + config.graph.floor) * read + scored
     return 2.0 * weights * found.tokens * documents / rate
 
