@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
@@ -219,6 +220,25 @@ def test_best_weights_are_restored_and_training_stops_early(encoders: dict[str, 
     assert len(scores) < 30
     assert max(scores[:-2]) >= max(scores[-2:])
     assert trainer.evaluate()["eval_macro_f1"] == pytest.approx(max(scores))
+
+
+@pytest.mark.parametrize("patience", [0, 1])
+def test_the_last_weights_are_kept_where_the_head_is_made_afterwards(
+    patience: int, encoders: dict[str, Path], tmp_path: Path
+) -> None:
+    """Unless training was stopped early, also when a run that had ended is gone on from."""
+    trainer = make(encoders["bert"], tmp_path, num_train_epochs=4, patience=patience, save_total_limit=None)
+    trainer.keeps_last = True
+    scores = iter([0.5, 0.9, 0.7, 0.6])
+    trainer.compute_metrics = lambda _: {"macro_f1": next(scores)}
+    trainer.train()
+    end = 9 if patience else 12
+    best, last = (load_file(tmp_path / f"checkpoint-{step}" / "model.safetensors") for step in (6, end))
+    assert any(not torch.equal(best[name], last[name]) for name in best)
+    for _ in range(2):
+        kept = trainer.model.state_dict()
+        assert all(torch.equal(weight, kept[name]) for name, weight in (best if patience else last).items())
+        trainer.restore(tmp_path / f"checkpoint-{end}")
 
 
 @pytest.mark.parametrize("where", ["embedding", "classifier"])

@@ -240,6 +240,7 @@ class _EncoderRun:
             eval_dataset=self.space.tokens("validation"),
             processing_class=self.space.encoder.tokenizer,
         )
+        trainer.keeps_last = self.config.ends_fitted and self.config.training.setup == "integrated"
         trainer.remove_callback(PrinterCallback)
         if trainer.is_fsdp_enabled and self.config.model.lora_rank:
             raise InputError("--lora_rank does not go together with FSDP; leave one of them out")

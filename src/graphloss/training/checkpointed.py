@@ -23,9 +23,14 @@ class CheckpointedTrainer(Trainer):
         model: as in `transformers.Trainer`.
         args: the settings of training; `output_dir` gets the checkpoints.
         others: as in `transformers.Trainer`.
+
+    Attributes:
+        keeps_last: whether training that came to its end keeps the weights it ended with, whatever scored best before;
+            for runs whose head is made after training, so that another one was scored.
     """
 
     args: TrainingConfig
+    keeps_last = False
 
     def __init__(self, model: nn.Module, args: TrainingConfig, **others: Any) -> None:
         self.checkpoints = Checkpoints(Path(str(args.output_dir)))
@@ -47,10 +52,18 @@ class CheckpointedTrainer(Trainer):
         """
         self.state = TrainerState.load_from_json(str(checkpoint / STATE))
         self._point_to_best()
-        if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
+        best = self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None
+        if best and not self._stays_at_last():
             self._load_best_model()
         else:
             self._load_from_checkpoint(str(checkpoint))
+
+    def _load_best_model(self) -> None:
+        if not self._stays_at_last():
+            super()._load_best_model()
+
+    def _stays_at_last(self) -> bool:
+        return self.keeps_last and self.state.global_step >= self.state.max_steps  # else it was stopped early
 
     def _get_output_dir(self, trial: Any) -> str:
         return super()._get_output_dir(trial) if self._writing is None else str(self._writing)

@@ -110,7 +110,11 @@ class TrainingConfig(TrainingArguments):
     )
     save_total_limit: int | None = option(2, "Checkpoints kept while training; the best one always is.")
     restore_callback_states_from_checkpoint: bool = option(True, "Go on with the patience that was left.")
-    load_best_model_at_end: bool = option(True, "Restore the weights of the best evaluation.")
+    load_best_model_at_end: bool = option(
+        True,
+        "Restore the weights of the best evaluation; beside cross-entropy, where the last layer is fitted afterwards, "
+        "only if training was stopped early: what was scored had another one.",
+    )
     metric_for_best_model: str | None = option(
         None,
         "Score of the validation documents that decides: macro_f1 where not given, in the standalone set-up "
