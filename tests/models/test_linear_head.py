@@ -164,6 +164,7 @@ def test_heads_to_choose_from_know_small_classes_and_classes_without_a_document(
     for head in heads[1:]:
         assert torch.equal(head.logits(new + 10.0).argmax(1), truth)
         assert torch.equal(head.left_out[:-1].argmax(1), labels[:-1])
+        assert torch.softmax(head.left_out[:-1] / 20.0, dim=1)[:, [1, 3, 4, 5]].max() < 1e-9
     assert len(linear_fits(embeddings[:20], hidden[:20], 6, bias=False)) == len(STRENGTHS)
     assert len(linear_fits(*clusters([0, 2]), 6)) == len(STRENGTHS)  # each document a class of its own
 

@@ -11,7 +11,7 @@ from torch import Tensor
 STRENGTHS = (1.0, 10.0, 100.0)  # inverse of the regularization, as scikit-learn counts it
 SHRINKAGES = (0.1, 0.3)  # of a common covariance
 FOLDS = 5
-ABSENT = -30.0  # the logit of a class without a document, or less
+ABSENT = -1e3  # the logit of a class without a document, of no account at any temperature
 
 
 class LinearHead(NamedTuple):
@@ -184,9 +184,7 @@ def _fit_discriminants(
 
     model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage)
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "Only one sample available"
-        )  # of a class: it shows no spread, and none is added
+        warnings.filterwarnings("ignore", "Only one sample available")  # of a class, which then shows no spread
         model.fit(points.astype(np.float64), classes)
     # what all classes have in common says nothing, and would be most of what float32 has digits for
     weight, shift = (part - part.mean(axis=0) if len(part) > 1 else part for part in (model.coef_, model.intercept_))
