@@ -17,10 +17,10 @@ TOLERANCE = 2e-4
 BATCH, STEPS, DOCUMENTS = 16, 50, 33  # the last batch of an epoch is one document
 USUAL = (
     f"train --use_cpu --quiet --max_steps {STEPS} --logging_steps 1 --learning_rate 1e-3 --dropout 0 --no_floor "
-    "--precision float32 --eval_strategy steps --eval_steps 25 --cache_dir none"
-).split()
+    "--precision float32 --eval_strategy steps --eval_steps 25 --cache_dir none --head_end trained"
+).split()  # a fitted head amplifies rounding; one case has it
 CASES = {
-    "gloss": ["--loss", "gloss"],
+    "gloss": ["--loss", "gloss", "--head_end", "fitted"],
     "nll": ["--loss", "gloss", "--objective", "nll", "--masking", "stratified", "--bandwidth", "sqrt"],
     "memory": ["--loss", "gloss", "--memory_size", "24", "--masking", "folds"],
     "matrix-free": ["--loss", "gloss", "--solver", "matrix-free", "--micro_batch_size", "2"],
