@@ -15,6 +15,7 @@ from graphloss.data.files import read_table
 from graphloss.inference.classifier import TrainedClassifier
 from graphloss.models.last_layer import last_layer
 from graphloss.run.workspace import Workspace
+from graphloss.training.trainer import GraphLossTrainer
 from tests.conftest import FILLER, WORDS, sentences
 
 
@@ -235,12 +236,17 @@ def test_fine_tuning_starts_from_the_frozen_head(
 
 @pytest.mark.parametrize("head", ["stock", "linear"])
 def test_a_head_that_a_loss_on_embeddings_left_behind_is_fitted_to_them(
-    head: str, encoders: dict[str, Path], data: Path, tmp_path: Path
+    head: str, encoders: dict[str, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Cross-entropy alone leaves none behind."""
+    """Cross-entropy alone leaves none behind. Where it is fitted the weights are the last, and a linear one reads
+    embeddings of unit length."""
+    train, keeps_last = GraphLossTrainer.train, []
+    monkeypatch.setattr(
+        GraphLossTrainer, "train", lambda self, **given: keeps_last.append(self.keeps_last) or train(self, **given)
+    )
     flags = ["--encoder", str(spread_out(encoders["bert"], tmp_path / "encoder")), "--head", head, "--use_cpu"]
     flags += ["--max_steps", "2", "--learning_rate", "1e-5", "--head_start", "random", "--floor", "no", "--index", "no"]
-    weights = {}
+    weights, unit_length = {}, []
     for name, more in {
         "auto": [],
         "fitted": ["--head_end", "fitted"],
@@ -251,8 +257,12 @@ def test_a_head_that_a_loss_on_embeddings_left_behind_is_fitted_to_them(
     }.items():
         output = tmp_path / name
         assert main(["train", "--data", str(data), *flags, *more, "--output_dir", str(output)]) == 0
-        weight = last_layer(TrainedClassifier.load(output).model)[1].weight.detach()
+        model = TrainedClassifier.load(output).model
+        unit_length.append(getattr(model, "unit_length", False))
+        weight = last_layer(model)[1].weight.detach()
         weights[name] = weight / weight.norm()  # calibration divides it
+    assert keeps_last == [True, True, False, False, False, False]
+    assert unit_length == (keeps_last if head == "linear" else [False] * 6)
     assert torch.equal(weights["auto"], weights["fitted"])
     assert (weights["auto"] * weights["trained"]).sum() < 0.9
     assert (weights["weighted"] * weights["trained"]).sum() > 0.99

@@ -195,6 +195,20 @@ def test_adapters_train_alone_and_merge_into_a_plain_model(
         torch.testing.assert_close(loaded(**batch).logits, adapted, rtol=1e-4, atol=1e-5)
 
 
+def test_a_linear_head_at_unit_length_is_saved_and_stays_in_float32(encoders: dict[str, Path], tmp_path: Path) -> None:
+    trainer = make(encoders["bert"], tmp_path, head="linear")
+    batch = {name: tensor for name, tensor in first_batch(trainer).items() if name != "labels"}
+    model = trainer.classifier.eval()
+    model.unit_length = True
+    with torch.no_grad():
+        embeddings = pool(model.base_model(**batch)[0], batch["attention_mask"], trainer.pooling)
+        expected = model.head(embeddings / embeddings.norm(dim=1, keepdim=True))
+        save_classifier(model, tmp_path)
+        torch.testing.assert_close(load_classifier(tmp_path, trainer.pooling)(**batch).logits, expected)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert model(**batch).logits.dtype == torch.float32
+
+
 def test_takes_a_model_that_peft_has_wrapped(encoders: dict[str, Path], tmp_path: Path) -> None:
     from peft import LoraConfig, get_peft_model
 
