@@ -133,15 +133,18 @@ def test_a_search_on_one_data_set_serves_others(tmp_path: Path) -> None:
         "grids:\n"
         "  - {<<: *usual, data: [r52, ohsumed]}\n"
         "  - {<<: *usual, data: r52, search_with: {data: mr}}\n"
+        "  - {<<: *usual, data: r52, head_end: fitted,\n"
+        "     search_with: {data: r8, max_documents: 90, head_end: null}}\n"
     )
     runs = read_plan(plan(tmp_path, text))
-    assert len({run.name for run in runs}) == 6
+    assert len({run.name for run in runs}) == 8
     assert [run.study for run in runs[:4]] == [runs[0].study] * 4 != [runs[4].study] * 4
     assert (runs[0].searched["data"], runs[0].searched["max_documents"]) == ("r8", 90)
     assert "max_documents" not in runs[0].settings
     assert "learning_rate" in runs[0].space()
     assert "learning_rate" not in replace(runs[0], search_with={"learning_rate": 1e-4}).space()
-    assert [Bench(tmp_path, runs).trials(run) for run in runs] == [4, 0, 0, 0, 4, 0]
+    assert [Bench(tmp_path, runs).trials(run) for run in runs] == [4, 0, 0, 0, 4, 0, 0, 0]
+    assert (runs[6].study, runs[6].settings["head_end"]) == (runs[0].study, "fitted")  # searched without it
 
 
 def test_mistakes_of_a_search_are_told(tmp_path: Path) -> None:

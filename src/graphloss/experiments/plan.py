@@ -29,6 +29,7 @@ class Planned:
         trials: of a search for further settings, which runs that differ by their seed alone have in common; 0 for none.
         search: what is searched, each as --search of `graphloss tune` has it; None for what the paper searches, less
             what `settings` hold.
+        search_with: settings in which the search differs from the runs that take what it finds; None leaves one out.
         method: what tables call it; None for its settings.
         table: of which it is a row; None for the only one.
     """
@@ -54,7 +55,8 @@ class Planned:
     @property
     def searched(self) -> dict[str, Any]:
         """The settings that a search holds fixed. Its trials keep nothing but scores: no one looks at them again."""
-        return self.settings | (self.search_with or {}) | {"index": False, "record": False}
+        held = self.settings | (self.search_with or {}) | {"index": False, "record": False}
+        return {name: value for name, value in held.items() if value is not None}
 
     def _name(self, settings: dict[str, Any], **others: Any) -> str:
         system = None if self.system == "encoder" else self.system
