@@ -102,6 +102,18 @@ def test_costs_until_the_best_score_and_until_nearly_that_of_cross_entropy(bench
     assert "2.00 |" in only(bench).markdown()
 
 
+def test_what_is_left_to_gain(tmp_path: Path) -> None:
+    runs = [Planned({"data": "mr", "loss": loss, "seed": seed}) for loss in ("ce", "gloss") for seed in (1, 2, 9)]
+    bench = Bench(tmp_path, runs)
+    finished(bench, {"ce": 30, "gloss": 5})
+    (row,) = only(bench).of_documents()  # the first 31, 32 and 39 are wrong with one loss, 6, 7 and 14 with the other
+    assert (row["runs"], row["always"], row["never"]) == (6, 0.61, 0.06)
+    assert row["vote_gain"] == pytest.approx(0.68 - (0.69 + 0.68 + 0.61) / 3)
+    shutil.rmtree(bench.path(runs[0]))
+    assert "vote_gain" not in only(bench).of_documents()[0]  # of two there is no majority
+    assert "| mr | 5 | 61.00 | 6.00 |  |" in Tables(bench).markdown()
+
+
 def test_over_data_sets(bench: Bench) -> None:
     found = {row["method"]: row for row in only(bench).over_data()}
     assert {method: row["rank"] for method, row in found.items()} == {"minilm ce": 3, "minilm gloss": 1, "textgcn": 2}

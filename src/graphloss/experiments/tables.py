@@ -41,8 +41,19 @@ OVER_DATA = {
     "method": "method", "rank": "average rank", "gain": "mean gain", "gain_low": "from", "gain_high": "to",
     "p_value": "p over data sets",
 }  # fmt: skip
+OF_DOCUMENTS = {
+    "data": "data", "runs": "runs", "always": "right in each", "never": "wrong in each",
+    "vote_gain": "vote of seeds, gain",
+}  # fmt: skip
+OF_DOCUMENTS_NOTE = (
+    "Test documents that the heads of all runs, and of none, are right about, in %: to choose among them does "
+    "not help with the latter. A vote is right where most seeds are, three at least, of cross-entropy or what else "
+    "others are tested against; its gain over their mean, in points, is what several encoders have over one."
+)
 GAINS = ("gain", "gain_low", "gain_high")
-SHARES = ("accuracy", "deviation", "low", "high", "macro_f1", "with_graph", "ece")
+VOTERS = 3  # at least, so that there is a majority
+POINTS = (*GAINS, "vote_gain")
+SHARES = ("accuracy", "deviation", "low", "high", "macro_f1", "with_graph", "ece", "always", "never")
 THREE_DIGITS = ("p_value", "macro_silhouette")
 
 
@@ -107,15 +118,23 @@ class Table:
         p_value = hierarchical_p_value({data: values.mean(axis=1) for data, values in differences.items()})
         return dict(zip(GAINS, bootstrap_gain(differences), strict=True)) | {"p_value": p_value}
 
+    def of_documents(self) -> list[dict[str, Any]]:
+        """For each data set the shares of documents that all heads, and none, are right about, and how
+        much the base of the first method gains by a vote of its seeds."""
+        by_data = [[cell for cell in self.cells.values() if cell.data == data and cell.outcomes] for data in self.data]
+        return [_of_documents(cells, self.base(cells[0])) for cells in by_data if cells]
+
     def markdown(self) -> str:
-        """The table, what it cost, ranks, and published figures; empty where no run is finished."""
+        """The table, what it cost, ranks, what is left to gain, published figures; empty where no run is finished."""
         if not self.cells:
             return ""
         tested = "cross-entropy on the same encoder, else on another" if self.against is None else f"*{self.against}*"
         note = f"{SCORES_NOTE} Gain over, and p by paired permutation tests, over documents, against {tested}."
         parts = [f"## {self.name}" if self.name else "", _markdown(self.rows, SCORES), note, *self._fewer()]
         parts += [_markdown([row for row in self.rows if row["seeds"]], COSTS), COSTS_NOTE]
-        parts += [_markdown(self.over_data(), OVER_DATA), *self._published()]
+        parts += [_markdown(self.over_data(), OVER_DATA)]
+        documents = self.of_documents()
+        parts += [_markdown(documents, OF_DOCUMENTS), OF_DOCUMENTS_NOTE if documents else "", *self._published()]
         return "\n\n".join(part for part in parts if part)
 
     def _fewer(self) -> list[str]:
@@ -185,6 +204,15 @@ def _cell(bench: Bench, data: str, method: str, runs: list[Any]) -> Cell:
     return Cell(data, method, runs[0], list(tested.values()), list(tested), missing[0] if missing else None)
 
 
+def _of_documents(cells: list[Cell], base: Cell | None) -> dict[str, Any]:
+    right = np.concatenate([cell.right for cell in cells])
+    found = {"data": cells[0].data, "runs": len(right)}
+    found |= {"always": float(right.all(axis=0).mean()), "never": float((~right).all(axis=0).mean())}
+    if base is not None and len(base.seeds) >= VOTERS:
+        found["vote_gain"] = float((base.right.mean(axis=0) > 0.5).mean() - base.right.mean())
+    return found
+
+
 def _markdown(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
     if not rows:
         return ""
@@ -200,7 +228,7 @@ def _shown(name: str, value: Any) -> str:
         return str(value)
     if np.isnan(value):
         return ""
-    if name in GAINS:
+    if name in POINTS:
         return f"{100.0 * value:+.2f}"
     if name in SHARES:
         return f"{100.0 * value:.2f}"
