@@ -5,10 +5,10 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from study_tables import published
+
 ROOT = Path(__file__).parents[1]
 LOSSES = {"ce": "cross-entropy", "gloss": "G-Loss + cross-entropy"}
-# Test accuracy of BertGCN with BERT-base, transductive; Lin et al. (2021).
-BERTGCN = {"mr": 86.0, "r8": 98.1, "r52": 96.6, "ohsumed": 72.8, "20ng": 89.3}
 
 
 def rows_of(name: str) -> list[dict[str, Any]]:
@@ -40,31 +40,10 @@ def graph_inference_table() -> str:
             counted = [run for run in runs if "corrected" in run]
             changed = f"{sum(run['corrected'] for run in counted)} : {sum(run['spoiled'] for run in counted)}"
             cells = [str(len(runs)), spread(head), f"**{spread(graph)}**", f"{100 * (mean(graph) - mean(head)):+.2f}"]
-            others = [f"{100 * words[data]:.2f}", f"{BERTGCN[data]:.1f}"]
+            others = [f"{100 * words[data]:.2f}", f"{published('systems', 'BertGCN', (data,))[0]:.1f}"]
             lines.append(f"| {data}, {text} | {' | '.join([*cells, changed, *others])} |")
     missing = 24 - sum(row["loss"] != "tf-idf" for row in found)
     return "\n".join(lines + (["", f"{missing} of 24 runs are still to be made."] if missing else []))
-
-
-def graph_short_table() -> str:
-    """The table of the README."""
-    found = rows_of("graph_inference")
-    data = list(dict.fromkeys(row["data"] for row in found if "metrics" in row))
-    lines = [f"| test accuracy, MiniLM (22 million weights) | {' | '.join(data)} |", "|---" * (len(data) + 1) + "|"]
-    for loss, text in LOSSES.items():
-        for ending, path in (("", ()), (", with the graph", ("graph",))):
-            cells = []
-            for each in data:
-                runs = [row["metrics"] for row in found if (row["data"], row["loss"]) == (each, loss)]
-                scores = [(run["graph"] if path else run)["test"]["accuracy"] for run in runs]
-                cells.append(f"{100 * mean(scores):.1f}" if scores else "")
-            lines.append(f"| {text}{ending} | {' | '.join(cells)} |")
-    words = {row["data"]: f"{100 * row['accuracy']:.1f}" for row in found if row["loss"] == "tf-idf"}
-    lines.append(f"| TF-IDF + linear SVM | {' | '.join(words.get(each, '') for each in data)} |")
-    published = " | ".join(f"{BERTGCN[each]:.1f}" for each in data)
-    lines.append(f"| BertGCN, published (110 million, sees the test texts) | {published} |")
-    made = sum("metrics" in row for row in found)
-    return "\n".join([*lines, "", f"{made} of 24 runs so far." if made < 24 else "Means of three seeds."])
 
 
 def audit_rows(found: dict[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from graph_tables import audit_rows, graph_inference_table, graph_short_table, predict_rows, unlabelled_rows
+from graph_tables import audit_rows, graph_inference_table, predict_rows, unlabelled_rows
 from study_tables import Study, few_labels_rows, published_gains
 
 ROOT = Path(__file__).parents[1]
@@ -44,7 +44,7 @@ LOSS_TERMS = {
     "cosine": "cosine of all pairs, squared error",
 }
 NOT_MEASURED = "Not measured on this hardware yet."
-STUDY = Study(*(ROOT / "results" / name / "tables.csv" for name in ("study_few", "study")))
+STUDY = Study(*(ROOT / "results" / name / "tables.csv" for name in ("minilm", "study_few", "study")))
 
 
 def result(name: str) -> Any:
@@ -347,7 +347,6 @@ TABLES = {
     "graph-loss": graph_loss_table,
     "bounds": bounds_table,
     "graph-inference": graph_inference_table,
-    "graph-short": graph_short_table,
     "unlabelled": partial(performance, "unlabelled", unlabelled_rows),
     "unlabelled_tuned": partial(performance, "unlabelled_tuned", unlabelled_rows),
     "audit": partial(performance, "audit", audit_rows),
