@@ -101,7 +101,7 @@ class Study:
 
     def over_cross_entropy(self, table: str) -> list[Bound]:
         """Accuracy and macro-F1."""
-        gains, text = self.above(table, "accuracy"), f"{table}: over cross-entropy"
+        gains, text = self.of(table, G_LOSS, "gain"), f"{table}: over cross-entropy"
         significant = sum(low > 0.0 for low in self.of(table, G_LOSS, "gain_low"))
         return [
             Bound(f"{text}, points of accuracy, mean of the sets", 100 * mean(gains), PROMISED[table], True),

@@ -88,7 +88,7 @@ def test_means_intervals_and_tests(bench: Bench) -> None:
     assert 0.32 < gloss["gain_high"] < 0.34
     assert rows["mr", "textgcn"]["gain"] == pytest.approx(0.01)  # on the one seed that both have
     assert np.isnan(rows["mr", "minilm ce"]["p_value"])
-    assert rows["mr", "textgcn"]["p_value"] > 0.2
+    assert rows["mr", "textgcn"]["p_value"] == 1.0  # one document, on that seed
     assert rows["mr", "textgcn"]["transductive"]
 
 

@@ -103,11 +103,15 @@ class Cell:
     def differences(self, base: "Cell | None") -> Float[np.ndarray, "S n"] | None:
         """By seed that both have and document 1 where only these runs were right, -1 where only those of the base were,
         else 0; None where there is nothing to compare with, or no such seed."""
+        pair = self._on_same_seeds(base)
+        return None if pair is None else pair[0].astype(float) - pair[1].astype(float)
+
+    def _on_same_seeds(self, base: "Cell | None") -> list[Bool[np.ndarray, "S n"]] | None:
+        """What these runs and those of the base were right about, on the seeds that both have."""
         if base is None or base is self or not set(self.seeds) & set(base.seeds):
             return None
         both = [seed for seed in self.seeds if seed in base.seeds]
-        own, other = (cell.right[[cell.seeds.index(seed) for seed in both]] for cell in (self, base))
-        return own.astype(float) - other.astype(float)
+        return [cell.right[[cell.seeds.index(seed) for seed in both]] for cell in (self, base)]
 
     def row(self, base: "Cell | None") -> dict[str, Any]:
         """All of it, for a line of a table.
@@ -119,7 +123,7 @@ class Cell:
             return {"data": self.data, "method": self.method, "seeds": 0, "accuracy": f"not run: {self.missing}"}
         accuracy = self.scores("accuracy")
         low, high = bootstrap_interval(self.right)
-        differences = self.differences(base)
+        pair, differences = self._on_same_seeds(base), self.differences(base)
         gain = Gain(NEVER, NEVER, NEVER) if differences is None else bootstrap_gain({self.data: differences})
         return {
             "data": self.data,
@@ -136,7 +140,7 @@ class Cell:
             "gain": gain.mean,
             "gain_low": gain.low,
             "gain_high": gain.high,
-            "p_value": NEVER if base is None or base is self else paired_p_value(self.right, base.right),
+            "p_value": NEVER if pair is None else paired_p_value(*pair),
             "transductive": any(each.get("transductive", False) for each in self.metrics),
             "smallest_class": min(each.get("smallest_class", np.inf) for each in self.metrics),
         } | self.cost(base if base is not None and base.is_cross_entropy else None)

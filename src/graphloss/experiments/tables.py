@@ -23,7 +23,7 @@ SCORES = {
 }  # fmt: skip
 SCORES_NOTE = (
     "Test documents; means over seeds, their standard deviation, and a 95 % interval that resamples seeds and "
-    "documents, all in %; gains in accuracy with such an interval, in points, on the seeds that both have. "
+    "documents, all in %; gains in accuracy with such an interval, in points, and tests on the seeds that both have. "
     "Transductive systems see the test texts when they are fitted."
 )
 COSTS = {
