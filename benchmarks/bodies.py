@@ -1,8 +1,8 @@
 """20NG without its headers: of each document, what follows the first empty line, in the published splits.
 
-Run `GRAPHLOSS_DATA=FOLDER python benchmarks/bodies.py`; seconds. Writes runs/bodies/20ng for plans/windows.yaml. Each
-document of 20NG begins with lines such as From and Organization, which fill much of a short window and tell who wrote
-it.
+Run `GRAPHLOSS_DATA=FOLDER python benchmarks/bodies.py`; seconds. Writes runs/bodies/20ng-bodies for plans/windows.yaml.
+Each document of 20NG begins with lines such as From and Organization, which fill much of a short window and tell who
+wrote it.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from graphloss.data.files import Columns
 from graphloss.data.splits import read_all
 from graphloss.data.writing import write_table
 
-FOLDER = Path("runs/bodies/20ng")
+FOLDER = Path("runs/bodies/20ng-bodies")
 
 
 def body(text: str) -> str:

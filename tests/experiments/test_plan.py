@@ -159,6 +159,8 @@ def test_mistakes_of_a_search_are_told(tmp_path: Path) -> None:
         "  - {data: mr, seed: 1, search: {learning_rate: '1e-5,1e-4'}}\n"
         "  - {data: mr, seed: 1, search_with: {data: r8}}\n"
         f"  - {{{usual}, search_with: r8}}\n"
+        f"  - {{{usual}, search_with: {{head_ned: null}}}}\n"
+        "  - {data: runs/other/mr, seed: 1}\n"
     )
     with pytest.raises(InputError) as caught:
         read_plan(plan(tmp_path, text))
@@ -171,5 +173,7 @@ def test_mistakes_of_a_search_are_told(tmp_path: Path) -> None:
         "grid 6: search needs trials",
         "grid 7: search_with needs trials",
         "grid 8: search_with must name settings",
+        "grid 9: search_with leaves out head_ned, which the run does not set",
+        "mr and runs/other/mr have one name, mr,",
     ):
         assert mistake in str(caught.value), mistake

@@ -109,6 +109,7 @@ def read_plan(path: Path) -> list[Planned]:
             planned = Planned(settings, **(own | {"search": _search(own.get("search"))}))
             runs.setdefault(planned.name, planned)
             mistakes += [f"{place}: {mistake}" for mistake in _mistakes(planned)]
+    mistakes += _namesakes(list(runs.values()))
     if mistakes:
         raise InputError("\n  ".join([f"{path}:", *dict.fromkeys(mistakes)]))
     return list(runs.values())
@@ -138,6 +139,19 @@ def _search(given: Any) -> tuple[str, ...] | None:
     return tuple(f"{name}={values}" for name, values in given.items())
 
 
+def _namesakes(runs: list[Planned]) -> list[str]:
+    """Data sets that a table could not tell apart."""
+    called: dict[tuple[str | None, str], set[str]] = {}
+    for run in runs:
+        data = str(run.settings.get("data"))
+        called.setdefault((run.table, Path(data).name), set()).add(data)
+    return [
+        f"{' and '.join(sorted(each))} have one name, {name}, by which a table would take them for one; rename a folder"
+        for (_, name), each in called.items()
+        if len(each) > 1
+    ]
+
+
 def _mistakes(planned: Planned) -> list[str]:
     """What is wrong with a run."""
     found = []
@@ -165,6 +179,10 @@ def _mistakes_of_search(planned: Planned) -> list[str]:
         return [f"{planned.system if planned.system != 'encoder' else 'frozen'} has nothing to search"]
     if not isinstance(planned.search_with, dict | None):
         return [f"search_with must name settings with their values, got {planned.search_with!r}"]
+    left_out = [name for name, value in (planned.search_with or {}).items() if value is None]
+    unset = [name for name in left_out if name not in planned.settings]
+    if unset:
+        return [f"search_with leaves out {', '.join(unset)}, which the run does not set"]
     try:
         check_space(planned.space(), planned.searched | {"output_dir": "run"})
     except InputError as error:
