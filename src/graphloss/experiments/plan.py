@@ -141,10 +141,10 @@ def _search(given: Any) -> tuple[str, ...] | None:
 
 def _namesakes(runs: list[Planned]) -> list[str]:
     """Data sets that a table could not tell apart."""
-    called: dict[tuple[str | None, str], set[str]] = {}
+    called: dict[tuple[str, str], set[str]] = {}
     for run in runs:
         data = str(run.settings.get("data"))
-        called.setdefault((run.table, Path(data).name), set()).add(data)
+        called.setdefault((str(run.table), Path(data).name), set()).add(data)
     return [
         f"{' and '.join(sorted(each))} have one name, {name}, by which a table would take them for one; rename a folder"
         for (_, name), each in called.items()
