@@ -14,7 +14,9 @@ import torch
 from threadpoolctl import threadpool_limits
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
+    AutoConfig,
     AutoModel,
+    AutoTokenizer,
     BertConfig,
     DistilBertConfig,
     LlamaConfig,
@@ -117,4 +119,12 @@ def data(tmp_path: Path) -> Path:
     for split, size, seed in (("train", 60, 1), ("validation", 24, 2), ("test", 24, 3)):
         rows = ["text,label", *map(",".join, zip(*sentences(size, seed), strict=True))]
         (folder / f"{split}.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def spread_out(source: Path, folder: Path) -> Path:
+    """An encoder with random weights that does not take all documents for nearly alike."""
+    torch.manual_seed(0)
+    AutoModel.from_config(AutoConfig.from_pretrained(source, initializer_range=0.05)).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(source).save_pretrained(folder)
     return folder

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from graphloss.cli.main import main
 from graphloss.data.files import read_table
@@ -16,7 +15,7 @@ from graphloss.inference.classifier import TrainedClassifier
 from graphloss.models.last_layer import last_layer
 from graphloss.run.workspace import Workspace
 from graphloss.training.trainer import GraphLossTrainer
-from tests.conftest import FILLER, WORDS, sentences
+from tests.conftest import FILLER, WORDS, sentences, spread_out
 
 
 @pytest.fixture(scope="module")
@@ -201,14 +200,6 @@ def test_an_index_that_does_not_belong_is_refused(
         capsys.readouterr()
         assert main(ask) == 2
         assert part in capsys.readouterr().err
-
-
-def spread_out(source: Path, folder: Path) -> Path:
-    """An encoder with random weights that does not take all documents for nearly alike."""
-    torch.manual_seed(0)
-    AutoModel.from_config(AutoConfig.from_pretrained(source, initializer_range=0.05)).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(source).save_pretrained(folder)
-    return folder
 
 
 @pytest.mark.parametrize("head", ["stock", "linear"])

@@ -21,7 +21,7 @@ from graphloss.models.encoder import load_encoder
 from graphloss.models.parts import Budget, parts_by_length
 from graphloss.models.pooling import pool
 from graphloss.training.failures import NonFiniteLoss
-from tests.conftest import sentences
+from tests.conftest import sentences, spread_out
 
 ARCHITECTURES = ["bert", "roberta", "distilbert", "modernbert", "llama"]
 NAMES = ["food", "space", "sports"]
@@ -36,7 +36,7 @@ def make(folder: Path, output: Path, *, head: str = "stock", documents: int = 24
     if settings.pop("lora", False):
         add_adapters(model, 4)
     gloss = GLossConfig(**settings.pop("gloss", {}))
-    given = {"say": settings.pop("say")} if "say" in settings else {}
+    given = {name: settings.pop(name) for name in ("say", "ends_fitted") if name in settings}
     texts, labels = sentences(documents)
     tokens = encode(Documents(texts), encoder.tokenizer, 32, [NAMES.index(label) for label in labels])
     args = TrainingConfig(output_dir=str(output), **USUAL | settings)
@@ -241,8 +241,8 @@ def test_the_last_weights_are_kept_where_the_head_is_made_afterwards(
     patience: int, encoders: dict[str, Path], tmp_path: Path
 ) -> None:
     """Unless training was stopped early, also when a run that had ended is gone on from."""
-    trainer = make(encoders["bert"], tmp_path, num_train_epochs=4, patience=patience, save_total_limit=None)
-    trainer.keeps_last = True
+    settings = {"num_train_epochs": 4, "patience": patience, "save_total_limit": None}
+    trainer = make(encoders["bert"], tmp_path, ends_fitted=True, **settings)
     scores = iter([0.5, 0.9, 0.7, 0.6])
     trainer.compute_metrics = lambda _: {"macro_f1": next(scores)}
     trainer.train()
@@ -253,6 +253,29 @@ def test_the_last_weights_are_kept_where_the_head_is_made_afterwards(
         kept = trainer.model.state_dict()
         assert all(torch.equal(weight, kept[name]) for name, weight in (best if patience else last).items())
         trainer.restore(tmp_path / f"checkpoint-{end}")
+
+
+@pytest.mark.parametrize("head", ["stock", "linear"])
+def test_evaluations_score_the_head_that_will_be_fitted(head: str, encoders: dict[str, Path], tmp_path: Path) -> None:
+    """Beside an encoder that tells the classes apart and a head from random weights that hardly moves, which is scored
+    before the first step, by `predict`, and where none will be fitted."""
+    encoder = spread_out(encoders["bert"], tmp_path / "encoder")
+    scores = {}
+    for fitted in (False, True):
+        output = tmp_path / str(fitted)
+        trainer = make(
+            encoder, output, head=head, ends_fitted=fitted, documents=120, num_train_epochs=1, learning_rate=1e-6
+        )
+        trainer.pooling = "mean"
+        before = trainer.evaluate()
+        trainer.train()
+        scores[fitted] = trainer.evaluate()
+        assert trainer.evaluate()["eval_loss"] == scores[fitted]["eval_loss"]
+        assert abs(scores[fitted]["eval_accuracy"] - before["eval_accuracy"]) < 0.1 or fitted
+        logits = torch.from_numpy(trainer.predict(trainer.eval_dataset).predictions)
+        torch.testing.assert_close(logits, trainer.answer(trainer.eval_dataset).logits)
+    assert scores[True]["eval_accuracy"] > scores[False]["eval_accuracy"] + 0.3
+    assert scores[True]["eval_loss"] < scores[False]["eval_loss"] - 0.3
 
 
 @pytest.mark.parametrize("where", ["embedding", "classifier"])

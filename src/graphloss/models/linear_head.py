@@ -69,7 +69,7 @@ def linear_fits(
         bias: whether there is one; without, it is zero.
 
     Returns:
-        Heads whose `left_out` are their own logits, left to others to choose from (`graphloss.run.last_fit`).
+        Heads whose `left_out` are their own logits, left to others to choose from (`graphloss.training.last_fit`).
 
     Source: Fisher (1936); Friedman (1989) for the shrinkage.
     """

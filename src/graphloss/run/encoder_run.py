@@ -22,12 +22,12 @@ from graphloss.models.linear_head import LinearHead, fit_by_adam, fit_linear_hea
 from graphloss.run.config import RunConfig
 from graphloss.run.documents import LabelledSplits, read_documents_of
 from graphloss.run.finish import Finish, Trained
-from graphloss.run.last_fit import fit_after_training
 from graphloss.run.workspace import Workspace
 from graphloss.training.checkpoints import was_last
 from graphloss.training.distributed import leave, wait_for_all
 from graphloss.training.history import History
 from graphloss.training.interrupt import StopOnSignal
+from graphloss.training.last_fit import fit_after_training
 from graphloss.training.meter import Meter
 from graphloss.training.progress import Report
 from graphloss.training.record import Recorder
@@ -235,12 +235,12 @@ class _EncoderRun:
             gloss=self.config.gloss,
             metric=self.config.metric,
             pooling=self.space.pooling,
+            ends_fitted=self.config.ends_fitted and self.config.training.setup == "integrated",
             say=self.say,
             train_dataset=self.space.tokens("train"),
             eval_dataset=self.space.tokens("validation"),
             processing_class=self.space.encoder.tokenizer,
         )
-        trainer.keeps_last = self.config.ends_fitted and self.config.training.setup == "integrated"
         trainer.remove_callback(PrinterCallback)
         if trainer.is_fsdp_enabled and self.config.model.lora_rank:
             raise InputError("--lora_rank does not go together with FSDP; leave one of them out")

@@ -38,6 +38,7 @@ from graphloss.training.distributed import ProcessGroup, agreed, in_shares
 from graphloss.training.failures import check_finite, check_weights, is_out_of_memory, out_of_memory
 from graphloss.training.gradient_cache import Passed, pass_in_parts
 from graphloss.training.hardware import fitting_micro_batch
+from graphloss.training.last_fit import RunningFit
 from graphloss.training.layer_rates import decay_by_layer
 from graphloss.training.loading import batches_of, documents_of_an_epoch, load_batches
 from graphloss.training.schedule import drop_after
@@ -56,6 +57,9 @@ class GraphLossTrainer(CheckpointedTrainer):
         metric: the settings of the losses that it is measured against.
         pooling: "first", "mean" or "last", what the graph sees of the last hidden state; where not given, "last" for
             decoders, else "first".
+        ends_fitted: the last layer will be fitted once more after training: `evaluate` scores such a head, not the one
+            that is trained beside it, and training that comes to its end keeps the weights it ended with. Validation
+            documents choose the head that they are scored by; give `evaluate` no others.
         say: told, in one line each, what the user should know of how the run is done; by default it is logged.
         others: as in `transformers.Trainer`. The training data set holds input_ids, attention_mask and labels, -100
             for documents without a label.
@@ -82,6 +86,7 @@ class GraphLossTrainer(CheckpointedTrainer):
         gloss: GLossConfig | None = None,
         metric: MetricConfig | None = None,
         pooling: str | None = None,
+        ends_fitted: bool = False,
         say: Callable[[str], None] = logger.warning,
         **others: Any,
     ) -> None:
@@ -129,6 +134,8 @@ class GraphLossTrainer(CheckpointedTrainer):
             )
         if args.micro_batch_size == "auto" and self.train_dataset is not None:
             args.micro_batch_size = str(agreed(self._fitting_micro_batch))
+        self.keeps_last = ends_fitted
+        self.running_fit = RunningFit(self.num_labels) if ends_fitted else None
         self.embeddings: Tensor | None = None
         self._losses: list[dict[str, Tensor]] = []
         self._graph_share: Tensor | None = None
@@ -151,6 +158,8 @@ class GraphLossTrainer(CheckpointedTrainer):
             check_finite({"logits": logits, "embeddings": embeddings}, step + 1, fp16=self.args.fp16)
             loss, parts = self.combined_loss(logits, embeddings, labels, step=step, epoch=int(self.state.epoch or 0))
             self._losses.append({name: part.detach() for name, part in ({"loss": loss} | parts).items()})
+            if self.running_fit is not None:
+                self.running_fit.see(embeddings, labels)
             if self._logs_this_step():
                 self._graph_share = self.combined_loss.graph_share(parts, hidden_states)
         return (loss, {"loss": loss, "logits": logits}) if return_outputs else loss
@@ -197,7 +206,8 @@ class GraphLossTrainer(CheckpointedTrainer):
         return schedule
 
     def evaluate(self, *arguments: Any, **settings: Any) -> dict[str, float]:
-        """As in `transformers.Trainer`; refuses weights that are not finite."""
+        """As in `transformers.Trainer`, by a head that is fitted now where one will be; refuses weights that are not
+        finite."""
         self._check_weights()
         return super().evaluate(*arguments, **settings)
 
@@ -211,22 +221,24 @@ class GraphLossTrainer(CheckpointedTrainer):
     ) -> EvalLoopOutput:
         """One pass over the documents, in parts of like length, in the precision of the run.
 
-        Its logits are scored, its embeddings, which `embeddings` keeps, are measured: their macro-silhouette, and the
-        kernel width that the rule "sqrt" gives for them.
+        Its logits are scored, or in `evaluate` those of a head that is fitted now where one will be; its embeddings,
+        which `embeddings` keeps, are measured: their macro-silhouette, and the kernel width that the rule "sqrt" gives.
         """
         tokens: Any = dataloader.dataset
         answers = self.answer(tokens)
         self.embeddings = answers.embeddings
-        logits, metrics = answers.logits.numpy(), {"bandwidth_sqrt": float(bandwidth_sqrt(answers.embeddings))}
+        logits, metrics = answers.logits, {"bandwidth_sqrt": float(bandwidth_sqrt(answers.embeddings))}
         labels = None
         if "labels" in tokens.column_names:
             labels = np.asarray(tokens["labels"])
+            if metric_key_prefix.startswith("eval"):  # not of `predict`
+                logits = self._scored(answers, torch.from_numpy(labels))
             if self.compute_metrics:
-                metrics |= self.compute_metrics(EvalPrediction(logits, labels))
-                metrics["loss"] = float(self.combined_loss.cross_entropy(answers.logits, torch.from_numpy(labels)))
+                metrics |= self.compute_metrics(EvalPrediction(logits.numpy(), labels))
+                metrics["loss"] = float(self.combined_loss.cross_entropy(logits, torch.from_numpy(labels)))
             metrics["macro_silhouette"] = macro_silhouette(answers.embeddings.numpy(), labels, seed=self.args.seed)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items() if np.isfinite(value)}
-        return EvalLoopOutput(logits, labels, metrics, len(logits))
+        return EvalLoopOutput(logits.numpy(), labels, metrics, len(logits))
 
     def answer(self, tokens: Any) -> Answers:
         """Logits and embeddings of tokenized documents, in the precision of the run and without gradient."""
@@ -267,12 +279,15 @@ class GraphLossTrainer(CheckpointedTrainer):
 
     def progress(self) -> dict[str, Any]:
         """What a checkpoint keeps of the loss, and of the losses since the last line of the log."""
-        return {"loss": self.combined_loss.progress(), "since_log": self._losses}
+        kept = {"loss": self.combined_loss.progress(), "since_log": self._losses}
+        return kept if self.running_fit is None else kept | {"running_fit": self.running_fit.progress()}
 
     def go_on(self, progress: dict[str, Any]) -> None:
         """Go on from what `progress` gave."""
         self.combined_loss.go_on(progress["loss"])
         self._losses = progress["since_log"]
+        if self.running_fit is not None:
+            self.running_fit.go_on(progress["running_fit"])
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         self._check_weights()
@@ -335,6 +350,13 @@ class GraphLossTrainer(CheckpointedTrainer):
         counts = np.bincount(labels[labels >= 0], minlength=self.num_labels)
         weights = counts.sum() / (self.num_labels * np.maximum(counts, 1))
         return torch.tensor(weights, dtype=torch.float32, device=self.args.device)
+
+    def _scored(self, answers: Answers, labels: Tensor) -> Tensor:
+        """Logits of validation documents, by the head that would be fitted now where one will be."""
+        if self.running_fit is None:
+            return answers.logits
+        fitted = self.running_fit.logits(answers.embeddings, labels, self.ranks)
+        return answers.logits if fitted is None else fitted
 
     def _check_weights(self) -> None:
         check_weights(self.classifier, self.state.global_step, fp16=self.args.fp16)

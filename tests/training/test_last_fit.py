@@ -5,7 +5,7 @@ from torch import Tensor
 
 from graphloss.evaluation.calibration import fit_temperature
 from graphloss.models.linear_head import STRENGTHS, LinearHead, fit_linear_head, linear_fits
-from graphloss.run.last_fit import fit_after_training
+from graphloss.training.last_fit import MOST, RunningFit, fit_after_training
 
 CLASSES, WIDTH = 4, 24
 
@@ -46,3 +46,35 @@ def test_without_labels_to_check_by_folds_of_training_documents_choose() -> None
     points, labels = documents([20] * CLASSES, 0, noise=0.2)
     found = fit_after_training(points, labels, CLASSES, points[:3], torch.full((3,), -100))
     torch.testing.assert_close(found.weight, fit_linear_head(points, labels, CLASSES).weight)
+
+
+def test_the_head_of_an_evaluation_is_fitted_to_what_the_steps_since_the_last_one_saw() -> None:
+    points, labels = documents([30] * CLASSES, 0, noise=0.1)
+    checking, truth = documents([20] * CLASSES, 1, noise=0.1)
+    running = RunningFit(CLASSES)
+    assert running.logits(checking, truth) is None
+    running.see(points[:4], torch.full((4,), -100))
+    assert running.logits(checking, truth) is None
+    for rows in torch.randperm(len(points)).split(40):
+        running.see(3.0 * points[rows], labels[rows])
+    found = running.logits(checking, truth)
+    assert (found.argmax(dim=1) == truth).float().mean() > 0.9
+    resumed = RunningFit(CLASSES)
+    resumed.go_on(running.progress())
+    for each in (running, resumed):
+        torch.testing.assert_close(each.logits(5.0 * checking, truth), found)  # asked again, and of another length
+    for each in (running, resumed):
+        each.see(points, (labels + 1) % CLASSES)  # as if all had changed since
+        assert (each.logits(checking, truth).argmax(dim=1) == (truth + 1) % CLASSES).float().mean() > 0.9
+
+
+def test_of_many_documents_a_step_apart_the_last_ones_count() -> None:
+    points, labels = documents([256] * CLASSES, 0, noise=0.1)
+    checking, truth = documents([20] * CLASSES, 1, noise=0.1)
+    running = RunningFit(CLASSES)
+    for shift in [1] + [0] * (MOST // len(points)):
+        running.see(points, (labels + shift) % CLASSES)
+    again = RunningFit(CLASSES)
+    for _ in range(MOST // len(points)):
+        again.see(points, labels)
+    assert torch.equal(running.logits(checking, truth), again.logits(checking, truth))

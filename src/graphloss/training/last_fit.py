@@ -1,0 +1,115 @@
+"""The last layer, fitted once more to an encoder that was trained, or is being trained."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.special import log_softmax
+from torch import Tensor
+from torch.nn import functional
+
+from graphloss.evaluation.calibration import fit_temperature
+from graphloss.models.linear_head import LinearHead, fit_linear_head, linear_fits
+from graphloss.training.distributed import ProcessGroup, agreed
+
+MOST = 4096  # documents of the last steps, of each process: more would take longer to fit than the steps between
+
+
+def fit_after_training(
+    features: Float[Tensor, "n d"],
+    labels: Int[Tensor, " n"],
+    num_labels: int,
+    checking: Float[Tensor, "m d"],
+    checking_labels: Int[Tensor, " m"],
+    *,
+    bias: bool = True,
+) -> LinearHead:
+    """The linear head under which the labels of validation documents are likeliest.
+
+    The encoder has seen the labels of the training documents: they lie closer together than new ones do, and folds of
+    them cannot tell one head from another.
+
+    Args:
+        features: (n, d) float, what the last layer reads of the training documents.
+        labels: (n,) their classes; -100 for no label.
+        num_labels: C.
+        checking: (m, d) the same of validation documents.
+        checking_labels: (m,) their classes; where none has a label, folds of the training documents must do.
+        bias: whether the last layer has one.
+
+    Returns:
+        Weights whose probabilities are calibrated; `left_out` are its own logits.
+    """
+    known = checking_labels >= 0
+    if not known.any():
+        head = fit_linear_head(features, labels, num_labels, bias=bias)
+        return head._replace(left_out=head.logits(features))
+    points, truth = checking[known], checking_labels[known].numpy()
+    fits = []
+    for head in linear_fits(features, labels, num_labels, bias=bias):
+        logits = head.logits(points).numpy()
+        temperature = fit_temperature(logits, truth)
+        likelihood = log_softmax(logits / temperature, axis=1)[np.arange(len(truth)), truth].mean()
+        fits.append((float(likelihood), LinearHead(*(part / temperature for part in head))))
+    return max(fits, key=lambda fit: fit[0])[1]
+
+
+class RunningFit:
+    """A head for evaluations: near what would be fitted if training ended now, without a pass over all documents.
+
+    It reads the embeddings, at unit length, that the training documents had in the steps since the last evaluation,
+    each under the dropout of its step and by the weights of its step; where they are many, those seen last.
+
+    Args:
+        num_labels: C.
+    """
+
+    def __init__(self, num_labels: int) -> None:
+        self.num_labels = num_labels
+        self._seen: list[tuple[Tensor, Tensor]] = []
+        self._evaluated = False
+
+    def see(self, embeddings: Float[Tensor, "B d"], labels: Int[Tensor, " B"]) -> None:
+        """Take the embeddings of a step; -100 for no label."""
+        if self._evaluated:
+            self._seen, self._evaluated = [], False
+        self._seen.append((functional.normalize(embeddings.detach().float(), dim=1), labels))
+        while sum(len(rows) for _, rows in self._seen[1:]) >= MOST:
+            del self._seen[0]
+
+    def logits(
+        self, embeddings: Float[Tensor, "m d"], labels: Int[Tensor, " m"], ranks: ProcessGroup | None = None
+    ) -> Float[Tensor, "m C"] | None:
+        """Of validation documents, whose labels choose among heads, as in `fit_after_training`.
+
+        Args:
+            embeddings: (m, d) float, of any length, the same in all processes.
+            labels: (m,) their classes; -100 for no label.
+            ranks: the processes of the run, which all ask.
+
+        Returns:
+            None before a document with a label was seen.
+        """
+        if not self._seen:
+            return None
+        self._evaluated = True
+        points, classes = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
+        if ranks is not None:
+            counts = ranks.counts(points)
+            points, classes = ranks.gather(points, counts), ranks.gather(classes, counts)
+        order = points[:, 0].argsort()  # the same for any number of processes: where the fit stops depends on it
+        points, classes = points[order], classes[order]
+        if not (classes >= 0).any():
+            return None
+        checking = functional.normalize(embeddings.float(), dim=1)
+        head = agreed(lambda: fit_after_training(points.cpu(), classes.cpu(), self.num_labels, checking, labels))
+        return head.logits(checking)
+
+    def progress(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"seen": self._seen, "evaluated": self._evaluated}
+
+    def go_on(self, progress: dict[str, Any]) -> None:
+        """Go on from what `progress` gave."""
+        self._seen, self._evaluated = progress["seen"], progress["evaluated"]
