@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from graphloss.evaluation.calibration import expected_calibration_error, fit_temperature
+from graphloss.evaluation.calibration import brier_score, expected_calibration_error, fit_temperature
 from graphloss.evaluation.metrics import softmax
 
 
@@ -12,6 +12,11 @@ def test_the_error_by_hand() -> None:
     assert expected_calibration_error(probabilities, labels) == pytest.approx(sum(bins) / 4)
     certain = np.array([[1.0, 0.0], [0.0, 1.0]])
     assert expected_calibration_error(certain, np.array([0, 1])) == 0.0
+
+
+def test_the_brier_score_by_hand() -> None:
+    probabilities = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.5, 0.3, 0.2]])
+    assert brier_score(probabilities, np.array([0, 0, 1])) == pytest.approx((0.0 + 2.0 + 0.25 + 0.49 + 0.04) / 3)
 
 
 @pytest.mark.parametrize("true", [0.2, 1.0, 5.0])

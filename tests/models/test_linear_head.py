@@ -158,15 +158,19 @@ def test_the_probe_by_adam_learns_and_keeps_its_best_epoch() -> None:
 def test_heads_to_choose_from_know_small_classes_and_classes_without_a_document() -> None:
     embeddings, labels = clusters([0] * 10 + [2] * 10 + [4])
     hidden = torch.cat([labels[:-1], torch.tensor([-100])])
-    heads = linear_fits(embeddings + 10.0, hidden, 6)
-    assert len(heads) == len(STRENGTHS) + len(SHRINKAGES)
+    fits = linear_fits(embeddings + 10.0, hidden, 6)
+    assert (len(fits.regressions), len(fits.discriminants)) == (len(STRENGTHS), len(SHRINKAGES))
+    heads = fits.regressions + fits.discriminants
     new, truth = clusters([2, 0] * 10, seed=1)
     for head in heads[1:]:
         assert torch.equal(head.logits(new + 10.0).argmax(1), truth)
         assert torch.equal(head.left_out[:-1].argmax(1), labels[:-1])
         assert torch.softmax(head.left_out[:-1] / 20.0, dim=1)[:, [1, 3, 4, 5]].max() < 1e-9
-    assert len(linear_fits(embeddings[:20], hidden[:20], 6, bias=False)) == len(STRENGTHS)
-    assert len(linear_fits(*clusters([0, 2]), 6)) == len(STRENGTHS)  # each document a class of its own
+    for fits in (
+        linear_fits(embeddings[:20], hidden[:20], 6, bias=False),
+        linear_fits(*clusters([0, 2]), 6),  # each document a class of its own
+    ):
+        assert (len(fits.regressions), len(fits.discriminants)) == (len(STRENGTHS), 0)
 
 
 @pytest.mark.parametrize("present", [[0, 2], [1, 2, 4]])
@@ -176,5 +180,5 @@ def test_discriminants_are_those_of_scikit_learn(present: list[int]) -> None:
     embeddings, labels = clusters([*present * 8, present[0]], spread=0.5)
     points = (embeddings / embeddings.square().sum(1).mean().sqrt()).double().numpy()
     model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGES[0]).fit(points, labels.numpy())
-    found = torch.softmax(linear_fits(embeddings, labels, 6)[len(STRENGTHS)].logits(embeddings), dim=1)
+    found = torch.softmax(linear_fits(embeddings, labels, 6).discriminants[0].logits(embeddings), dim=1)
     assert np.abs(found[:, present].numpy() - model.predict_proba(points)).max() < 1e-4

@@ -24,6 +24,19 @@ def expected_calibration_error(probabilities: Float[np.ndarray, "n C"], labels: 
     return float(np.abs(gaps).sum() / len(labels))
 
 
+def brier_score(probabilities: Float[np.ndarray, "n C"], labels: Int[np.ndarray, " n"]) -> float:
+    """The mean squared distance of probabilities from the truth: 0 at best, 2 at worst, whatever the confidence.
+
+    Args:
+        probabilities: (n, C), rows sum to one.
+        labels: (n,) true classes.
+
+    Source: Brier (1950).
+    """
+    of_the_truth = probabilities[np.arange(len(labels)), labels]
+    return float(((probabilities**2).sum(axis=1) - 2.0 * of_the_truth + 1.0).mean())
+
+
 def fit_temperature(logits: Float[np.ndarray, "n C"], labels: Int[np.ndarray, " n"]) -> float:
     """The T by which logits are to be divided so that held-out labels are most likely; classes stay as they are.
 

@@ -32,6 +32,18 @@ class LinearHead(NamedTuple):
         return embeddings.float() @ self.weight.T + self.bias
 
 
+class LinearFits(NamedTuple):
+    """Heads of two kinds.
+
+    Attributes:
+        regressions: by logistic regression, more and less regularized.
+        discriminants: by linear discriminant analysis, more and less shrunken; none where it cannot be.
+    """
+
+    regressions: list[LinearHead]
+    discriminants: list[LinearHead]
+
+
 def fit_linear_head(
     embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"], num_labels: int, *, bias: bool = True
 ) -> LinearHead:
@@ -55,7 +67,7 @@ def fit_linear_head(
 
 def linear_fits(
     embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"], num_labels: int, *, bias: bool = True
-) -> list[LinearHead]:
+) -> LinearFits:
     """What may suit embeddings whose encoder has seen the labels: logistic regression, as much regularized as suits
     some encoder; and linear discriminant analysis, which takes the members of a class for a cloud around their mean.
 
@@ -74,11 +86,13 @@ def linear_fits(
     Source: Fisher (1936); Friedman (1989) for the shrinkage.
     """
     _, points, classes, scale = _labelled(embeddings, labels)
-    fits = [_fit(points, classes, num_labels, strength, bias) for strength in STRENGTHS]
-    if bias and 1 < len(np.unique(classes)) < len(classes):
-        fits += [_fit_discriminants(points, classes, num_labels, shrinkage) for shrinkage in SHRINKAGES]
-    heads = (_head(*fit, scale) for fit in fits)
-    return [head._replace(left_out=head.logits(embeddings)) for head in heads]
+    shrinkages = SHRINKAGES if bias and 1 < len(np.unique(classes)) < len(classes) else ()
+    kinds = (
+        [_fit(points, classes, num_labels, strength, bias) for strength in STRENGTHS],
+        [_fit_discriminants(points, classes, num_labels, shrinkage) for shrinkage in shrinkages],
+    )
+    heads = ([_head(*fit, scale) for fit in fits] for fits in kinds)
+    return LinearFits(*([head._replace(left_out=head.logits(embeddings)) for head in kind] for kind in heads))
 
 
 def fit_by_adam(

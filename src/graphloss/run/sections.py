@@ -99,7 +99,7 @@ class ModelConfig:
     head_end: str = option(
         "auto",
         "Weights that the last layer of the head ends with: fitted, to what it reads of the trained encoder, by "
-        "logistic regression or linear discriminant analysis, whichever makes validation labels likelier; or trained, "
+        "logistic regression and linear discriminant analysis, mixed as suits validation documents; or trained, "
         "as the last step left them. auto: fitted with a loss that shapes embeddings, trained with cross-entropy alone "
         "and with class weights.",
         ("auto", "fitted", "trained"),
