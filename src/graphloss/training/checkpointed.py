@@ -26,7 +26,7 @@ class CheckpointedTrainer(Trainer):
 
     Attributes:
         keeps_last: whether training that came to its end keeps the weights it ended with, whatever scored best before;
-            for runs whose head is made after training, so that another one was scored.
+            for runs whose head is made after training.
     """
 
     args: TrainingConfig
