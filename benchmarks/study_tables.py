@@ -75,7 +75,8 @@ class Study:
                     continue
                 pairs = zip(*(self.of(table, method, name) for name in ("accuracy", "macro_f1")), strict=True)
                 cells = [f"{100 * accuracy:.1f} / {100 * macro_f1:.1f}" for accuracy, macro_f1 in pairs]
-                lines.append(f"| {text} | {' | '.join(cells)} |")
+                one = ", one seed" if method == UNTUNED and max(self.of(table, method, "seeds")) == 1 else ""
+                lines.append(f"| {text}{one} | {' | '.join(cells)} |")
             graphs = {
                 CROSS_ENTROPY: "cross-entropy, tuned, with the graph",
                 G_LOSS: "G-Loss + cross-entropy, with the graph",
