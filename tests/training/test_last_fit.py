@@ -92,3 +92,14 @@ def test_of_many_documents_a_step_apart_the_last_ones_count() -> None:
     for _ in range(MOST // len(points)):
         again.see(points, labels)
     assert torch.equal(running.logits(checking, truth), again.logits(checking, truth))
+
+
+def test_the_order_of_documents_which_processes_change_does_not_matter() -> None:
+    points, labels = documents([30] * CLASSES, 0, noise=0.4)
+    checking, truth = documents([20] * CLASSES, 1, noise=0.4)
+    found = []
+    for order in (torch.arange(len(points)), torch.arange(len(points)).flip(0)):
+        running = RunningFit(CLASSES)
+        running.see(points[order], labels[order])
+        found.append(running.logits(checking, truth))
+    assert torch.equal(*found)
