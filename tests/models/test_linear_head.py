@@ -164,8 +164,9 @@ def test_heads_to_choose_from_know_small_classes_and_classes_without_a_document(
     new, truth = clusters([2, 0] * 10, seed=1)
     for head in heads[1:]:
         assert torch.equal(head.logits(new + 10.0).argmax(1), truth)
-        assert torch.equal(head.left_out[:-1].argmax(1), labels[:-1])
-        assert torch.softmax(head.left_out[:-1] / 20.0, dim=1)[:, [1, 3, 4, 5]].max() < 1e-9
+        logits = head.logits(embeddings[:-1] + 10.0)
+        assert torch.equal(logits.argmax(1), labels[:-1])
+        assert torch.softmax(logits / 20.0, dim=1)[:, [1, 3, 4, 5]].max() < 1e-9
     for fits in (
         linear_fits(embeddings[:20], hidden[:20], 6, bias=False),
         linear_fits(*clusters([0, 2]), 6),  # each document a class of its own

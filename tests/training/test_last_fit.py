@@ -1,4 +1,4 @@
-"""Which linear head is taken after training."""
+"""Which linear head is taken after training, and which one evaluations score meanwhile."""
 
 from itertools import product
 

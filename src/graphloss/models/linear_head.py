@@ -81,7 +81,7 @@ def linear_fits(
         bias: whether there is one; without, it is zero.
 
     Returns:
-        Heads whose `left_out` are their own logits, left to others to choose from (`graphloss.training.last_fit`).
+        Heads without `left_out`, left to others to choose from (`graphloss.training.last_fit`).
 
     Source: Fisher (1936); Friedman (1989) for the shrinkage.
     """
@@ -91,8 +91,7 @@ def linear_fits(
         [_fit(points, classes, num_labels, strength, bias) for strength in STRENGTHS],
         [_fit_discriminants(points, classes, num_labels, shrinkage) for shrinkage in shrinkages],
     )
-    heads = ([_head(*fit, scale) for fit in fits] for fits in kinds)
-    return LinearFits(*([head._replace(left_out=head.logits(embeddings)) for head in kind] for kind in heads))
+    return LinearFits(*([_head(*fit, scale) for fit in fits] for fits in kinds))
 
 
 def fit_by_adam(

@@ -46,10 +46,16 @@ def fit_after_training(
         Weights whose probabilities are calibrated; `left_out` are its own logits.
     """
     known = checking_labels >= 0
-    if not known.any():
+    if known.any():
+        head = _liked_best(features, labels, num_labels, checking[known], checking_labels[known].numpy(), bias)
+    else:
         head = fit_linear_head(features, labels, num_labels, bias=bias)
-        return head._replace(left_out=head.logits(features))
-    points, truth = checking[known], checking_labels[known].numpy()
+    return head._replace(left_out=head.logits(features))
+
+
+def _liked_best(
+    features: Tensor, labels: Tensor, num_labels: int, points: Tensor, truth: np.ndarray, bias: bool
+) -> LinearHead:
     fits = linear_fits(features, labels, num_labels, bias=bias)
     regressions, discriminants = ([_calibrated(head, points, truth) for head in kind] for kind in fits)
     mixtures = [_mixed(*pair, share) for pair in product(regressions, discriminants) for share in SHARES]
@@ -71,7 +77,8 @@ class RunningFit:
     """A head for evaluations: near what would be fitted if training ended now, without a pass over all documents.
 
     It reads the embeddings, at unit length, that the training documents had in the steps since the last evaluation,
-    each under the dropout of its step and by the weights of its step; where they are many, those seen last.
+    each under the dropout of its step and by the weights of its step; where they are many, those seen last. The last
+    layer of a stock head reads what other layers make of them, so that its scores may differ a little.
 
     Args:
         num_labels: C.
