@@ -162,6 +162,13 @@ def test_an_outcome_holds_all_that_tables_need(bench: Bench, tmp_path: Path) -> 
             bench.outcome(run)
 
 
+def test_the_source_of_a_run_names_its_precision_where_it_trained(bench: Bench) -> None:
+    path = bench.path(bench.runs[0])
+    for precision, hardware in (("bf16", "x86_64, 2 cores, bf16;"), ("auto", "x86_64, 2 cores;")):
+        (path / "config.yaml").write_text(f"precision: {precision}\n")
+        assert hardware in Outcome.of(path).source
+
+
 def test_methods_are_told_apart_by_all_but_data_and_seed() -> None:
     usual = {"data": "mr", "seed": 1, "encoder": "minilm", "loss": "gloss"}
     assert method_of(Planned(usual)) == method_of(Planned(usual | {"data": "r8", "seed": 2})) == "minilm gloss"

@@ -27,7 +27,7 @@ class Outcome:
         documents: test documents that have a label.
         bits: whether the head was right about each of these: a bit for each, the highest of a byte first, in base64.
         search: what its tuning.json holds; None where nothing was searched.
-        source: commit, hardware and versions.
+        source: commit, hardware, precision and versions.
     """
 
     metrics: dict[str, Any]
@@ -96,4 +96,8 @@ def _source(run: RunDirectory) -> str:
     device = found["processor"] if found["device"] == "cpu" else found["device"]
     versions = ", ".join(f"{name} {found['versions'][name]}" for name in ("graphloss", "torch", "transformers"))
     commit, *changes = str(found["commit"]).split(" ", 1)
-    return f"commit {' '.join([commit[:9], *changes])}, {device}, {found['cores']} cores; {versions}"
+    hardware = [device, f"{found['cores']} cores"]
+    precision = run.saved_config().get("precision", "auto")
+    if precision != "auto":  # what training came to; "auto" stays where nothing was trained
+        hardware.append(precision)
+    return f"commit {' '.join([commit[:9], *changes])}, {', '.join(hardware)}; {versions}"
