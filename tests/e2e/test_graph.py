@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -316,3 +317,22 @@ def test_documents_beyond_so_many_labels_a_class_join_the_index(
     index = json.loads((tmp_path / "run" / "index" / "index.json").read_text())
     assert index["documents"] == 60
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["smallest_class"] == 5
+
+
+def test_documents_without_a_label_teach_the_last_layer_where_the_graph_is_worth_it(
+    encoders: dict[str, Path], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Words tell the classes apart that an untrained encoder hardly does."""
+    flags = ["--encoder", str(encoders["bert"]), "--use_cpu", "--max_steps", "1", "--floor", "no", "--record", "no"]
+    usual = ["train", "--data", str(data), *flags, "--labels_per_class", "5"]
+    right, taught = {}, {}
+    for name, more in {
+        "alone": [],
+        "taught": ["--rest_unlabelled"],
+        "few": ["--rest_unlabelled", "--index_size", "20"],
+    }.items():
+        assert main([*usual, *more, "--output_dir", str(tmp_path / name)]) == 0
+        taught[name] = re.findall(r"(\d+) documents without a label teach", capsys.readouterr().out)
+        right[name] = json.loads((tmp_path / name / "metrics.json").read_text())["validation"]["accuracy"]
+    assert taught == {"alone": [], "taught": ["45"], "few": ["5"]}
+    assert right["taught"] > right["alone"]

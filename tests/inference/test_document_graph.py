@@ -88,6 +88,17 @@ def test_words_are_mixed_in_where_there_are_any() -> None:
     torch.testing.assert_close(graph.propagate(views).probabilities.double(), expected, atol=1e-5, rtol=1e-4)
 
 
+def test_of_its_own_documents_it_thinks_as_if_each_were_not_in_it() -> None:
+    graph, _ = graph_and_views()
+    index, logits = graph.index, torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
+    found = graph.opinions(logits)
+    for row in (0, 17):
+        others = DocumentGraph(index.take(torch.arange(30)[torch.arange(30) != row]), graph.mixture)
+        alone = Views(index.embeddings[row : row + 1], index.words[row : row + 1])
+        expected = graph.mixture.mix(logits[row : row + 1], others.propagate(alone).probabilities)
+        torch.testing.assert_close(found[row : row + 1], expected, atol=1e-5, rtol=1e-4)
+
+
 def test_mass_is_that_of_both_kernels() -> None:
     graph, views = graph_and_views()
     by_embedding = kernel_mass(views.embeddings @ graph.index.embeddings.T, 0.5)

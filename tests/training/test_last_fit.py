@@ -9,7 +9,7 @@ from torch import Tensor
 
 from graphloss.evaluation.calibration import brier_score, fit_temperature
 from graphloss.models.linear_head import fit_linear_head, linear_fits
-from graphloss.training.last_fit import MOST, SHARES, RunningFit, fit_after_training
+from graphloss.training.last_fit import MOST, SHARES, RunningFit, fit_after_training, teach
 
 CLASSES, WIDTH = 4, 24
 
@@ -60,6 +60,58 @@ def test_without_labels_to_check_by_folds_of_training_documents_choose() -> None
     points, labels = documents([20] * CLASSES, 0, noise=0.2)
     found = fit_after_training(points, labels, CLASSES, points[:3], torch.full((3,), -100))
     torch.testing.assert_close(found.weight, fit_linear_head(points, labels, CLASSES).weight)
+
+
+def few_labels() -> tuple[Tensor, Tensor, Tensor]:
+    """Documents, their classes, and which of these are known: four of each."""
+    points, truth = documents([100] * CLASSES, 0, noise=0.5)
+    return points, truth, truth.where(torch.arange(len(truth)) % 100 < 4, -100)
+
+
+def test_documents_without_a_label_teach_what_is_thought_of_them() -> None:
+    points, truth, labels = few_labels()
+    checking, checked = documents([20] * CLASSES, 1, noise=0.5)
+    new, classes = documents([200] * CLASSES, 2, noise=0.5)
+    alone = fit_after_training(points, labels, CLASSES, checking, checked)
+    wrong = torch.rand(len(truth), generator=torch.Generator().manual_seed(0)) < 0.2
+    opinions = 0.8 * torch.nn.functional.one_hot((truth + wrong) % CLASSES, CLASSES) + 0.05
+    taught = teach(alone, points, labels, opinions, checking, checked)
+    right, before = ((head.logits(new).argmax(dim=1) == classes).float().mean() for head in (taught, alone))
+    assert right > before + 0.1
+    torch.testing.assert_close(taught.left_out, taught.logits(points), rtol=1e-4, atol=1e-4)
+    assert abs(fit_temperature(taught.logits(checking).numpy(), checked.numpy()) - 1.0) < 0.2
+    opinions[labels >= 0] = 9.0  # of these the label is known
+    torch.testing.assert_close(teach(alone, points, labels, opinions, checking, checked).weight, taught.weight)
+
+
+def test_those_of_whom_nothing_is_thought_do_not_teach_and_nonsense_is_not_taken() -> None:
+    points, truth, labels = few_labels()
+    checking, checked = documents([50] * CLASSES, 1, noise=0.5)
+    alone = fit_after_training(points, labels, CLASSES, checking, checked)
+    none = teach(alone, points, labels, torch.zeros(len(labels), CLASSES), checking, checked)
+    assert (none.logits(checking).argmax(dim=1) == alone.logits(checking).argmax(dim=1)).all()
+    shuffled = torch.nn.functional.one_hot((truth + 1) % CLASSES, CLASSES).float()
+    taken = teach(alone, points, labels, shuffled, checking, checked)
+    new, classes = documents([200] * CLASSES, 2, noise=0.5)
+    right, before = ((head.logits(new).argmax(dim=1) == classes).float().mean() for head in (taken, alone))
+    assert right > before - 0.02
+
+
+def test_the_surest_teach_alone_where_validation_documents_like_that_better() -> None:
+    points, truth, labels = few_labels()
+    checking, checked = documents([200] * CLASSES, 1, noise=0.5)
+    alone = fit_after_training(points, labels, CLASSES, checking, checked)
+    wrong = torch.rand(len(truth), generator=torch.Generator().manual_seed(0)) < 0.3
+    opinions = torch.nn.functional.one_hot((truth + wrong) % CLASSES, CLASSES).float()
+    opinions = opinions * torch.where(wrong, 0.4, 0.9)[:, None]  # it knows what it does not know
+
+    def score(sure: Tensor) -> float:
+        head = teach(alone, points, labels, opinions * sure[:, None], checking, checked)
+        return brier_score(softmax(head.logits(checking).numpy(), axis=1), checked.numpy())
+
+    everyone = torch.ones(len(truth))
+    assert score(everyone) < score(torch.where(wrong, 1.0, 0.5)) + 1e-6
+    assert score(everyone) < brier_score(softmax(alone.logits(checking).numpy(), axis=1), checked.numpy()) - 0.05
 
 
 def test_the_head_of_an_evaluation_is_fitted_to_what_the_steps_since_the_last_one_saw() -> None:

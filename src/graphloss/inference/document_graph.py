@@ -14,7 +14,7 @@ from graphloss.graph.induction import kernel_mass, walk_rows
 from graphloss.inference.index import Index, Similarities, Views
 from graphloss.inference.index_files import load_index, save_index
 from graphloss.inference.mixture import HeldOut, Mixture, choose, mixed_shares
-from graphloss.inference.votes import spread, votes, votes_by_width, width_grids
+from graphloss.inference.votes import Kernel, left_out_votes, spread, votes, votes_by_width, width_grids
 
 HELD_OUT = 2_000  # documents by which the mixture is chosen
 FOLDS = 5
@@ -89,6 +89,15 @@ class DocumentGraph:
         by_words = spread(words, walk_rows(words.values, self.mixture.word_bandwidth), len(self.index))
         share = torch.where(by_words.sum(dim=1, keepdim=True) > 0, self.mixture.word_share, 0.0)
         return Reach(by_embedding * (1.0 - share), by_words * share, self._mass(embeddings, words))
+
+    def opinions(self, logits: Float[Tensor, "N C"]) -> Float[Tensor, "N C"]:
+        """What a head and the graph together think of the N documents of the index, each left out of the graph.
+
+        Args:
+            logits: of the head.
+        """
+        kernel = Kernel(self.mixture.bandwidth, self.mixture.word_bandwidth, self.mixture.word_share)
+        return self.mixture.mix(logits, left_out_votes(self.index, kernel))
 
     def _similarities(self, views: Views) -> tuple[Similarities, Similarities]:
         return self.index.by_embedding(views), self.index.by_words(views)

@@ -22,12 +22,13 @@ from graphloss.models.linear_head import LinearHead, fit_by_adam, fit_linear_hea
 from graphloss.run.config import RunConfig
 from graphloss.run.documents import LabelledSplits, read_documents_of
 from graphloss.run.finish import Finish, Trained
+from graphloss.run.graph import graph_of
 from graphloss.run.workspace import Workspace
 from graphloss.training.checkpoints import was_last
 from graphloss.training.distributed import leave, wait_for_all
 from graphloss.training.history import History
 from graphloss.training.interrupt import StopOnSignal
-from graphloss.training.last_fit import fit_after_training
+from graphloss.training.last_fit import fit_after_training, teach
 from graphloss.training.meter import Meter
 from graphloss.training.progress import Report
 from graphloss.training.record import Recorder
@@ -206,8 +207,30 @@ class _EncoderRun:
         labels, checked = (torch.tensor(self.data.ids[split]) for split in ("train", "validation"))
         size, bias = len(self.data.names), last_layer(model)[1].bias is not None
         head = fit_after_training(train.logits, labels, size, validation.logits, checked, bias=bias)
+        if (labels < 0).any() and (checked >= 0).any():
+            opinions = self._opinions_of_graph(head, train, validation)
+            if opinions is not None:
+                head = teach(head, train.logits, labels, opinions, validation.logits, checked, bias=bias)
         set_last_layer(model, head)
         return Trained(model, train._replace(logits=head.left_out))
+
+    def _opinions_of_graph(self, head: LinearHead, train: Answers, validation: Answers) -> Tensor | None:
+        """(n, C) what a head and the graph think of the training documents; None where the graph adds nothing.
+
+        Args:
+            head: for the last layer.
+            train: what that layer reads of the training documents, and their embeddings.
+            validation: the same of validation documents.
+        """
+        train, validation = (each._replace(logits=head.logits(each.logits)) for each in (train, validation))
+        graph, rows = graph_of(self.space, train, validation)
+        if graph.mixture.weight == 0.0:
+            return None
+        teachers = int((graph.index.labels < 0).sum())
+        self.say(f"{teachers:,} documents without a label teach the last layer what the graph thinks of them")
+        opinions = torch.zeros(train.logits.shape)  # of those that the index left out
+        opinions[rows] = graph.opinions(train.logits[rows]).float()
+        return opinions
 
     def _probe(self, model: Classifier) -> Trained:
         """Fit a linear head to an encoder that was trained without one as the paper does."""

@@ -5,20 +5,19 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from graphloss.evaluation.calibration import fit_temperature
 from graphloss.evaluation.metrics import softmax
 from graphloss.evaluation.silhouette import macro_silhouette
-from graphloss.inference.document_graph import DocumentGraph, fit_graph
-from graphloss.inference.index import Index, Views
+from graphloss.inference.document_graph import DocumentGraph
+from graphloss.inference.index import Views
 from graphloss.inference.index_files import fingerprint
-from graphloss.inference.votes import smoothed
 from graphloss.models.classifier import Classifier, save_classifier
 from graphloss.models.forward import Answers
 from graphloss.models.last_layer import divide_logits
 from graphloss.models.sentence_encoder import write_modules
+from graphloss.run.graph import graph_of
 from graphloss.run.record import Embeddings, write_record
 from graphloss.run.results import Probabilities, scores, write_predictions
 from graphloss.run.workspace import Workspace
@@ -73,7 +72,7 @@ class Finish:
         graph, views = None, {}
         if trained.train is not None and space.config.graph.index:
             left_out = None if trained.left_out is None else trained.left_out / temperature
-            graph = self._fit_graph(_divided(trained.train, temperature), left_out, answers["validation"])
+            graph, _ = graph_of(space, _divided(trained.train, temperature), answers["validation"], left_out)
             graph.save(directory.index, fingerprint(directory.model))
             views = {split: self._views(graph, split, each) for split, each in answers.items()}
             mixed = {split: _mixed(graph, views[split], each) for split, each in answers.items()}
@@ -121,26 +120,6 @@ class Finish:
             split: macro_silhouette(each.embeddings.numpy(), np.asarray(ids[split]), seed=seed)
             for split, each in answers.items()
         }
-
-    def _fit_graph(self, train: Answers, left_out: Tensor | None, validation: Answers) -> DocumentGraph:
-        data, config = self.space.data, self.space.config
-        index, rows = Index.build(
-            data.splits.train,
-            data.ids["train"],
-            data.names,
-            train.embeddings,
-            opinions=torch.softmax(train.logits, dim=1),
-            most=config.graph.index_size,
-            seed=config.training.seed,
-        )
-        return fit_graph(
-            smoothed(index),
-            validation=index.views(data.splits.validation, validation.embeddings),
-            logits=validation.logits,
-            labels=torch.tensor(data.ids["validation"]),
-            left_out=None if left_out is None else left_out[rows],
-            coverage=config.graph.coverage,
-        )
 
     def _views(self, graph: DocumentGraph, split: str, answers: Answers) -> Views:
         return graph.index.views(self.space.data.documents(split), answers.embeddings)

@@ -99,9 +99,9 @@ class ModelConfig:
     head_end: str = option(
         "auto",
         "Weights that the last layer of the head ends with: fitted, to what it reads of the trained encoder, by "
-        "logistic regression and linear discriminant analysis, mixed as suits validation documents; or trained, "
-        "as the last step left them. auto: fitted with a loss that shapes embeddings, trained with cross-entropy alone "
-        "and with class weights.",
+        "logistic regression and linear discriminant analysis, mixed as suits validation documents, and to what the "
+        "graph thinks of unlabelled documents, where these like that; or trained, as the last step left them. auto: "
+        "fitted with a loss that shapes embeddings, trained with cross-entropy alone and with class weights.",
         ("auto", "fitted", "trained"),
     )
     pooling: str = option(

@@ -1,6 +1,6 @@
 """The last layer, fitted once more to an encoder that was trained, or is being trained."""
 
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from graphloss.models.linear_head import LinearHead, fit_linear_head, linear_fit
 from graphloss.training.distributed import ProcessGroup, agreed
 
 SHARES = (0.75, 0.5, 0.25, 0.1)  # of logistic regression in a mixture
+EVENLY = (0.75, 0.5, 0.25)  # of one of two heads in a mixture
+TAUGHT = (1.0, 0.7)  # shares of the documents without a label that teach, the surest first
 MOST = 4096  # documents of the last steps, of each process: more would take longer to fit than the steps between
 
 
@@ -59,18 +61,62 @@ def _liked_best(
     fits = linear_fits(features, labels, num_labels, bias=bias)
     regressions, discriminants = ([_calibrated(head, points, truth) for head in kind] for kind in fits)
     mixtures = [_mixed(*pair, share) for pair in product(regressions, discriminants) for share in SHARES]
-    heads = [_calibrated(head, points, truth) for head in mixtures or regressions]
+    return _best([_calibrated(head, points, truth) for head in mixtures or regressions], points, truth)
+
+
+def teach(
+    head: LinearHead,
+    features: Float[Tensor, "n d"],
+    labels: Int[Tensor, " n"],
+    opinions: Float[Tensor, "n C"],
+    checking: Float[Tensor, "m d"],
+    checking_labels: Int[Tensor, " m"],
+    *,
+    bias: bool = True,
+) -> LinearHead:
+    """Fit again, to documents without a label, too, as if each had the label that is likeliest for it.
+
+    Heads that were taught by all of them, and by the surest ones, are mixed with each other and with the one that was
+    not; the Brier score of validation documents chooses, as in `fit_after_training`, and may choose the latter.
+
+    Args:
+        head: fitted to the labels alone.
+        features: (n, d) float, what the last layer reads of the training documents.
+        labels: (n,) their classes; -100 for no label.
+        opinions: (n, C) probabilities, read where there is no label; zeros where there is none either.
+        checking: (m, d) features of validation documents.
+        checking_labels: (m,) their classes; some have a label.
+        bias: as in `fit_after_training`.
+
+    Source: Lee (2013) for the likeliest label in place of an unknown one.
+    """
+    known = checking_labels >= 0
+    points, truth = checking[known], checking_labels[known].numpy()
+    sureness, likeliest = opinions.masked_fill(labels[:, None] >= 0, 0.0).max(dim=1)
+    order = sureness.argsort(descending=True, stable=True)[: int((sureness > 0.0).sum())]
+    heads = [head]
+    for share in TAUGHT:
+        taught, sure = labels.clone(), order[: round(share * len(order))]
+        taught[sure] = likeliest[sure]
+        heads.append(_liked_best(features, taught, opinions.shape[1], points, truth, bias))
+    mixtures = [_mixed(*pair, share) for pair in combinations(heads, 2) for share in EVENLY]
+    best = _best([*heads, *(_calibrated(each, points, truth) for each in mixtures)], points, truth)
+    return best._replace(left_out=best.logits(features))
+
+
+def _best(heads: list[LinearHead], points: Float[Tensor, "m d"], truth: Int[np.ndarray, " m"]) -> LinearHead:
     return min(heads, key=lambda head: brier_score(softmax(head.logits(points).numpy(), axis=1), truth))
 
 
 def _calibrated(head: LinearHead, points: Float[Tensor, "m d"], truth: Int[np.ndarray, " m"]) -> LinearHead:
     temperature = fit_temperature(head.logits(points).numpy(), truth)
-    return LinearHead(*(part / temperature for part in head))
+    return head._replace(weight=head.weight / temperature, bias=head.bias / temperature)
 
 
 def _mixed(one: LinearHead, other: LinearHead, share: float) -> LinearHead:
     """A head whose logits are those of both, of the first at this share."""
-    return LinearHead(*(share * mine + (1.0 - share) * theirs for mine, theirs in zip(one, other, strict=True)))
+    weight, shift = (share * mine + (1.0 - share) * theirs for mine, theirs in zip(one[:2], other[:2], strict=True))
+    return LinearHead(weight, shift, torch.empty(0, len(shift)))
 
 
 class RunningFit:
