@@ -3,12 +3,14 @@
 from itertools import product
 
 import numpy as np
+import pytest
 import torch
 from scipy.special import softmax
 from torch import Tensor
 
 from graphloss.evaluation.calibration import brier_score, fit_temperature
 from graphloss.models.linear_head import fit_linear_head, linear_fits
+from graphloss.training import last_fit
 from graphloss.training.last_fit import MOST, SHARES, RunningFit, fit_after_training, teach
 
 CLASSES, WIDTH = 4, 24
@@ -82,6 +84,21 @@ def test_documents_without_a_label_teach_what_is_thought_of_them() -> None:
     assert abs(fit_temperature(taught.logits(checking).numpy(), checked.numpy()) - 1.0) < 0.2
     opinions[labels >= 0] = 9.0  # of these the label is known
     torch.testing.assert_close(teach(alone, points, labels, opinions, checking, checked).weight, taught.weight)
+
+
+def test_of_very_many_documents_without_a_label_some_of_every_sureness_teach(monkeypatch: pytest.MonkeyPatch) -> None:
+    points, truth, labels = few_labels()
+    checking, checked = documents([20] * CLASSES, 1, noise=0.5)
+    alone = fit_after_training(points, labels, CLASSES, checking, checked)
+    sureness = torch.rand(len(truth), 1, generator=torch.Generator().manual_seed(0)) / 2 + 0.5
+    opinions = torch.nn.functional.one_hot(truth, CLASSES) * sureness
+    monkeypatch.setattr(last_fit, "TEACHERS", 100)
+    some = teach(alone, points, labels, opinions, checking, checked)
+    by_sureness = opinions.amax(dim=1).masked_fill(labels >= 0, 0.0).argsort(descending=True)[:384]
+    left_out = torch.ones(len(truth), dtype=torch.bool).index_fill(0, by_sureness[::4], False)
+    monkeypatch.setattr(last_fit, "TEACHERS", 1000)
+    again = teach(alone, points, labels, opinions.masked_fill(left_out[:, None], 0.0), checking, checked)
+    torch.testing.assert_close(some.weight, again.weight)
 
 
 def test_those_of_whom_nothing_is_thought_do_not_teach_and_nonsense_is_not_taken() -> None:

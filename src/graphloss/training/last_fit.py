@@ -1,6 +1,7 @@
 """The last layer, fitted once more to an encoder that was trained, or is being trained."""
 
 from itertools import combinations, product
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from graphloss.training.distributed import ProcessGroup, agreed
 SHARES = (0.75, 0.5, 0.25, 0.1)  # of logistic regression in a mixture
 EVENLY = (0.75, 0.5, 0.25)  # of one of two heads in a mixture
 TAUGHT = (1.0, 0.7)  # shares of the documents without a label that teach, the surest first
+TEACHERS = 30_000  # at most, of every sureness: more would take long and hardly teach more
 MOST = 4096  # documents of the last steps, of each process: more would take longer to fit than the steps between
 
 
@@ -94,6 +96,7 @@ def teach(
     points, truth = checking[known], checking_labels[known].numpy()
     sureness, likeliest = opinions.masked_fill(labels[:, None] >= 0, 0.0).max(dim=1)
     order = sureness.argsort(descending=True, stable=True)[: int((sureness > 0.0).sum())]
+    order = order[:: max(ceil(len(order) / TEACHERS), 1)]
     heads = [head]
     for share in TAUGHT:
         taught, sure = labels.clone(), order[: round(share * len(order))]
@@ -124,7 +127,8 @@ class RunningFit:
 
     It reads the embeddings, at unit length, that the training documents had in the steps since the last evaluation,
     each under the dropout of its step and by the weights of its step; where they are many, those seen last. The last
-    layer of a stock head reads what other layers make of them, so that its scores may differ a little.
+    layer of a stock head reads what other layers make of them, so that its scores may differ a little. Unlabelled documents
+    do not teach it yet.
 
     Args:
         num_labels: C.
