@@ -127,8 +127,8 @@ class RunningFit:
 
     It reads the embeddings, at unit length, that the training documents had in the steps since the last evaluation,
     each under the dropout of its step and by the weights of its step; where they are many, those seen last. The last
-    layer of a stock head reads what other layers make of them, so that its scores may differ a little. Unlabelled documents
-    do not teach it yet.
+    layer of a stock head reads what other layers make of them, so that its scores may differ a little. Unlabelled
+    documents do not teach it yet.
 
     Args:
         num_labels: C.
