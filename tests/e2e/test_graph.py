@@ -3,7 +3,6 @@
 import csv
 import json
 import random
-import re
 from pathlib import Path
 
 import numpy as np
@@ -326,13 +325,10 @@ def test_documents_without_a_label_teach_the_last_layer_where_the_graph_is_worth
     flags = ["--encoder", str(encoders["bert"]), "--use_cpu", "--max_steps", "1", "--floor", "no", "--record", "no"]
     usual = ["train", "--data", str(data), *flags, "--labels_per_class", "5"]
     right, taught = {}, {}
-    for name, more in {
-        "alone": [],
-        "taught": ["--rest_unlabelled"],
-        "few": ["--rest_unlabelled", "--index_size", "20"],
-    }.items():
+    some = ["--rest_unlabelled", "--index_size", "40"]
+    for name, more in {"alone": [], "taught": ["--rest_unlabelled"], "taught by some": some}.items():
         assert main([*usual, *more, "--output_dir", str(tmp_path / name)]) == 0
-        taught[name] = re.findall(r"(\d+) documents without a label teach", capsys.readouterr().out)
+        taught[name] = "documents without a label taught the last layer" in capsys.readouterr().out
         right[name] = json.loads((tmp_path / name / "metrics.json").read_text())["validation"]["accuracy"]
-    assert taught == {"alone": [], "taught": ["45"], "few": ["5"]}
-    assert right["taught"] > right["alone"]
+    assert taught == {"alone": False, "taught": True, "taught by some": True}
+    assert min(right["taught"], right["taught by some"]) > right["alone"]

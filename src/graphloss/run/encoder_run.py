@@ -209,13 +209,15 @@ class _EncoderRun:
         head = fit_after_training(train.logits, labels, size, validation.logits, checked, bias=bias)
         if (labels < 0).any() and (checked >= 0).any():
             opinions = self._opinions_of_graph(head, train, validation)
-            if opinions is not None:
-                head = teach(head, train.logits, labels, opinions, validation.logits, checked, bias=bias)
+            taught = teach(head, train.logits, labels, opinions, validation.logits, checked, bias=bias)
+            if taught is not head:
+                self.say("documents without a label taught the last layer what head and graph think of them")
+            head = taught
         set_last_layer(model, head)
         return Trained(model, train._replace(logits=head.left_out))
 
-    def _opinions_of_graph(self, head: LinearHead, train: Answers, validation: Answers) -> Tensor | None:
-        """(n, C) what a head and the graph think of the training documents; None where the graph adds nothing.
+    def _opinions_of_graph(self, head: LinearHead, train: Answers, validation: Answers) -> Float[Tensor, "n C"]:
+        """What a head and the graph think of the training documents; zeros where the graph is not worth asking.
 
         Args:
             head: for the last layer.
@@ -224,12 +226,9 @@ class _EncoderRun:
         """
         train, validation = (each._replace(logits=head.logits(each.logits)) for each in (train, validation))
         graph, rows = graph_of(self.space, train, validation)
-        if graph.mixture.weight == 0.0:
-            return None
-        teachers = int((graph.index.labels < 0).sum())
-        self.say(f"{teachers:,} documents without a label teach the last layer what the graph thinks of them")
-        opinions = torch.zeros(train.logits.shape)  # of those that the index left out
-        opinions[rows] = graph.opinions(train.logits[rows]).float()
+        opinions = torch.zeros(train.logits.shape)  # of those that the index left out, too
+        if graph.mixture.weight > 0.0:
+            opinions[rows] = graph.opinions(train.logits[rows]).float()
         return opinions
 
     def _probe(self, model: Classifier) -> Trained:

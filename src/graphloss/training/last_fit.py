@@ -90,6 +90,9 @@ def teach(
         checking_labels: (m,) their classes; some have a label.
         bias: as in `fit_after_training`.
 
+    Returns:
+        As `fit_after_training`; the very head that was given where none is better.
+
     Source: Lee (2013) for the likeliest label in place of an unknown one.
     """
     known = checking_labels >= 0
@@ -97,6 +100,8 @@ def teach(
     sureness, likeliest = opinions.masked_fill(labels[:, None] >= 0, 0.0).max(dim=1)
     order = sureness.argsort(descending=True, stable=True)[: int((sureness > 0.0).sum())]
     order = order[:: max(ceil(len(order) / TEACHERS), 1)]
+    if not len(order):
+        return head
     heads = [head]
     for share in TAUGHT:
         taught, sure = labels.clone(), order[: round(share * len(order))]
@@ -104,7 +109,7 @@ def teach(
         heads.append(_liked_best(features, taught, opinions.shape[1], points, truth, bias))
     mixtures = [_mixed(*pair, share) for pair in combinations(heads, 2) for share in EVENLY]
     best = _best([*heads, *(_calibrated(each, points, truth) for each in mixtures)], points, truth)
-    return best._replace(left_out=best.logits(features))
+    return head if best is head else best._replace(left_out=best.logits(features))
 
 
 def _best(heads: list[LinearHead], points: Float[Tensor, "m d"], truth: Int[np.ndarray, " m"]) -> LinearHead:
