@@ -318,12 +318,13 @@ def test_documents_beyond_so_many_labels_a_class_join_the_index(
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["smallest_class"] == 5
 
 
+@pytest.mark.parametrize("setup", ["integrated", "frozen"])
 def test_documents_without_a_label_teach_the_last_layer_where_the_graph_is_worth_it(
-    encoders: dict[str, Path], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    setup: str, encoders: dict[str, Path], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Words tell the classes apart that an untrained encoder hardly does."""
     flags = ["--encoder", str(encoders["bert"]), "--use_cpu", "--max_steps", "1", "--floor", "no", "--record", "no"]
-    usual = ["train", "--data", str(data), *flags, "--labels_per_class", "5"]
+    usual = ["train", "--data", str(data), *flags, "--labels_per_class", "5", "--setup", setup]
     right, taught = {}, {}
     some = ["--rest_unlabelled", "--index_size", "40"]
     for name, more in {"alone": [], "taught": ["--rest_unlabelled"], "taught by some": some}.items():

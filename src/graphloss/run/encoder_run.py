@@ -83,7 +83,7 @@ def run_training(
     leave()
     if not first:
         return {}
-    trained = run.frozen if tuned is None else run.after_training(tuned)
+    trained = run.after_none() if tuned is None else run.after_training(tuned)
     if frozen:
         config.open(overwrite=overwrite)
     floor = run.frozen if config.graph.floor and not frozen else None
@@ -170,6 +170,19 @@ class _EncoderRun:
         nn.Module.to(model, self.config.training.device)
         return model
 
+    def after_none(self) -> Trained:
+        """The head on the encoder as it was, which documents without a label may have taught."""
+        model = self.frozen.model
+        layer, train = last_layer(model)[1], self._before or self._untouched(model)
+        head = LinearHead(layer.weight.detach().cpu(), layer.bias.detach().cpu(), torch.empty(0, layer.out_features))
+        with without_last_layer(model):
+            validation = self.space.answer(model, "validation")
+        taught = self._taught(head, train._replace(logits=train.embeddings), validation, bias=True)
+        if taught is head:
+            return self.frozen
+        set_last_layer(model, taught)
+        return Trained(model, train._replace(logits=taught.left_out))
+
     def after_training(self, model: Classifier) -> Trained:
         """What the end of the run needs of a model that was trained, its last layer fitted now where it is to be."""
         if self.config.ends_fitted:
@@ -207,23 +220,30 @@ class _EncoderRun:
         labels, checked = (torch.tensor(self.data.ids[split]) for split in ("train", "validation"))
         size, bias = len(self.data.names), last_layer(model)[1].bias is not None
         head = fit_after_training(train.logits, labels, size, validation.logits, checked, bias=bias)
-        if (labels < 0).any() and (checked >= 0).any():
-            opinions = self._opinions_of_graph(head, train, validation)
-            taught = teach(head, train.logits, labels, opinions, validation.logits, checked, bias=bias)
-            if taught is not head:
-                self.say("documents without a label taught the last layer what head and graph think of them")
-            head = taught
+        head = self._taught(head, train, validation, bias=bias)
         set_last_layer(model, head)
         return Trained(model, train._replace(logits=head.left_out))
 
-    def _opinions_of_graph(self, head: LinearHead, train: Answers, validation: Answers) -> Float[Tensor, "n C"]:
-        """What a head and the graph think of the training documents; zeros where the graph is not worth asking.
+    def _taught(self, head: LinearHead, train: Answers, validation: Answers, *, bias: bool) -> LinearHead:
+        """A head for the last layer that documents without a label taught, or the very same one.
 
         Args:
-            head: for the last layer.
-            train: what that layer reads of the training documents, and their embeddings.
+            head: fitted to the labels.
+            train: what the last layer reads of the training documents, and their embeddings.
             validation: the same of validation documents.
+            bias: whether the last layer has one.
         """
+        labels, checked = (torch.tensor(self.data.ids[split]) for split in ("train", "validation"))
+        if (labels >= 0).all() or (checked < 0).all():
+            return head
+        opinions = self._opinions_of_graph(head, train, validation)
+        taught = teach(head, train.logits, labels, opinions, validation.logits, checked, bias=bias)
+        if taught is not head:
+            self.say("documents without a label taught the last layer what head and graph think of them")
+        return taught
+
+    def _opinions_of_graph(self, head: LinearHead, train: Answers, validation: Answers) -> Float[Tensor, "n C"]:
+        """What a head and the graph think of the training documents; zeros where the graph is not worth asking."""
         train, validation = (each._replace(logits=head.logits(each.logits)) for each in (train, validation))
         graph, rows = graph_of(self.space, train, validation)
         opinions = torch.zeros(train.logits.shape)  # of those that the index left out, too

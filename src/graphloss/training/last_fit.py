@@ -82,7 +82,7 @@ def teach(
     not; the Brier score of validation documents chooses, as in `fit_after_training`, and may choose the latter.
 
     Args:
-        head: fitted to the labels alone.
+        head: fitted to the labels alone, calibrated or not.
         features: (n, d) float, what the last layer reads of the training documents.
         labels: (n,) their classes; -100 for no label.
         opinions: (n, C) probabilities, read where there is no label; zeros where there is none either.
@@ -102,14 +102,14 @@ def teach(
     order = order[:: max(ceil(len(order) / TEACHERS), 1)]
     if not len(order):
         return head
-    heads = [head]
+    heads = [_calibrated(head, points, truth)]
     for share in TAUGHT:
         taught, sure = labels.clone(), order[: round(share * len(order))]
         taught[sure] = likeliest[sure]
         heads.append(_liked_best(features, taught, opinions.shape[1], points, truth, bias))
     mixtures = [_mixed(*pair, share) for pair in combinations(heads, 2) for share in EVENLY]
     best = _best([*heads, *(_calibrated(each, points, truth) for each in mixtures)], points, truth)
-    return head if best is head else best._replace(left_out=best.logits(features))
+    return head if best is heads[0] else best._replace(left_out=best.logits(features))
 
 
 def _best(heads: list[LinearHead], points: Float[Tensor, "m d"], truth: Int[np.ndarray, " m"]) -> LinearHead:
