@@ -273,6 +273,27 @@ def test_the_untouched_encoder_is_asked_once(
     assert "floor" in json.loads((tmp_path / "run" / "metrics.json").read_text())
 
 
+def test_a_frozen_run_without_unlabelled_documents_reads_each_split_once(
+    encoders: dict[str, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    answer = Workspace.answer
+    monkeypatch.setattr(
+        Workspace, "answer", lambda space, model, split: asked.append(split) or answer(space, model, split)
+    )
+    flags = [
+        "--encoder",
+        str(encoders["bert"]),
+        "--use_cpu",
+        "--setup",
+        "frozen",
+        "--output_dir",
+        str(tmp_path / "run"),
+    ]
+    assert main(["train", "--data", str(data), *flags]) == 0
+    assert sorted(asked) == ["test", "validation"]
+
+
 def test_unlabelled_documents_join_training_and_leaks_are_named(
     encoders: dict[str, Path], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -98,6 +98,6 @@ def _source(run: RunDirectory) -> str:
     commit, *changes = str(found["commit"]).split(" ", 1)
     hardware = [device, f"{found['cores']} cores"]
     precision = run.saved_config().get("precision", "auto")
-    if precision != "auto":  # what training came to; "auto" stays where nothing was trained
+    if precision != "auto":  # as it was decided when the run began
         hardware.append(precision)
     return f"commit {' '.join([commit[:9], *changes])}, {', '.join(hardware)}; {versions}"

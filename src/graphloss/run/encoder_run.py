@@ -172,6 +172,8 @@ class _EncoderRun:
 
     def after_none(self) -> Trained:
         """The head on the encoder as it was, which documents without a label may have taught."""
+        if not self._can_be_taught:
+            return self.frozen
         model = self.frozen.model
         layer, train = last_layer(model)[1], self._before or self._untouched(model)
         head = LinearHead(layer.weight.detach().cpu(), layer.bias.detach().cpu(), torch.empty(0, layer.out_features))
@@ -224,6 +226,11 @@ class _EncoderRun:
         set_last_layer(model, head)
         return Trained(model, train._replace(logits=head.left_out))
 
+    @property
+    def _can_be_taught(self) -> bool:
+        """Whether there are documents without a label, and labels of others to check by."""
+        return min(self.data.ids["train"]) < 0 <= max(self.data.ids["validation"], default=-1)
+
     def _taught(self, head: LinearHead, train: Answers, validation: Answers, *, bias: bool) -> LinearHead:
         """A head for the last layer that documents without a label taught, or the very same one.
 
@@ -233,9 +240,9 @@ class _EncoderRun:
             validation: the same of validation documents.
             bias: whether the last layer has one.
         """
-        labels, checked = (torch.tensor(self.data.ids[split]) for split in ("train", "validation"))
-        if (labels >= 0).all() or (checked < 0).all():
+        if not self._can_be_taught:
             return head
+        labels, checked = (torch.tensor(self.data.ids[split]) for split in ("train", "validation"))
         opinions = self._opinions_of_graph(head, train, validation)
         taught = teach(head, train.logits, labels, opinions, validation.logits, checked, bias=bias)
         if taught is not head:
