@@ -22,13 +22,13 @@ from graphloss.models.linear_head import LinearHead, fit_by_adam, fit_linear_hea
 from graphloss.run.config import RunConfig
 from graphloss.run.documents import LabelledSplits, read_documents_of
 from graphloss.run.finish import Finish, Trained
-from graphloss.run.graph import graph_of
+from graphloss.run.teaching import can_be_taught, taught_head
 from graphloss.run.workspace import Workspace
 from graphloss.training.checkpoints import was_last
 from graphloss.training.distributed import leave, wait_for_all
 from graphloss.training.history import History
 from graphloss.training.interrupt import StopOnSignal
-from graphloss.training.last_fit import fit_after_training, teach
+from graphloss.training.last_fit import fit_after_training
 from graphloss.training.meter import Meter
 from graphloss.training.progress import Report
 from graphloss.training.record import Recorder
@@ -172,14 +172,14 @@ class _EncoderRun:
 
     def after_none(self) -> Trained:
         """The head on the encoder as it was, which documents without a label may have taught."""
-        if not self._can_be_taught:
+        if not can_be_taught(self.data):
             return self.frozen
         model = self.frozen.model
         layer, train = last_layer(model)[1], self._before or self._untouched(model)
         head = LinearHead(layer.weight.detach().cpu(), layer.bias.detach().cpu(), torch.empty(0, layer.out_features))
         with without_last_layer(model):
             validation = self.space.answer(model, "validation")
-        taught = self._taught(head, train._replace(logits=train.embeddings), validation, bias=True)
+        taught = taught_head(self.space, head, train._replace(logits=train.embeddings), validation)
         if taught is head:
             return self.frozen
         set_last_layer(model, taught)
@@ -222,41 +222,10 @@ class _EncoderRun:
         labels, checked = (torch.tensor(self.data.ids[split]) for split in ("train", "validation"))
         size, bias = len(self.data.names), last_layer(model)[1].bias is not None
         head = fit_after_training(train.logits, labels, size, validation.logits, checked, bias=bias)
-        head = self._taught(head, train, validation, bias=bias)
+        if can_be_taught(self.data):
+            head = taught_head(self.space, head, train, validation, bias=bias)
         set_last_layer(model, head)
         return Trained(model, train._replace(logits=head.left_out))
-
-    @property
-    def _can_be_taught(self) -> bool:
-        """Whether there are documents without a label, and labels of others to check by."""
-        return min(self.data.ids["train"]) < 0 <= max(self.data.ids["validation"], default=-1)
-
-    def _taught(self, head: LinearHead, train: Answers, validation: Answers, *, bias: bool) -> LinearHead:
-        """A head for the last layer that documents without a label taught, or the very same one.
-
-        Args:
-            head: fitted to the labels.
-            train: what the last layer reads of the training documents, and their embeddings.
-            validation: the same of validation documents.
-            bias: whether the last layer has one.
-        """
-        if not self._can_be_taught:
-            return head
-        labels, checked = (torch.tensor(self.data.ids[split]) for split in ("train", "validation"))
-        opinions = self._opinions_of_graph(head, train, validation)
-        taught = teach(head, train.logits, labels, opinions, validation.logits, checked, bias=bias)
-        if taught is not head:
-            self.say("documents without a label taught the last layer what head and graph think of them")
-        return taught
-
-    def _opinions_of_graph(self, head: LinearHead, train: Answers, validation: Answers) -> Float[Tensor, "n C"]:
-        """What a head and the graph think of the training documents; zeros where the graph is not worth asking."""
-        train, validation = (each._replace(logits=head.logits(each.logits)) for each in (train, validation))
-        graph, rows = graph_of(self.space, train, validation)
-        opinions = torch.zeros(train.logits.shape)  # of those that the index left out, too
-        if graph.mixture.weight > 0.0:
-            opinions[rows] = graph.opinions(train.logits[rows]).float()
-        return opinions
 
     def _probe(self, model: Classifier) -> Trained:
         """Fit a linear head to an encoder that was trained without one as the paper does."""
