@@ -44,7 +44,7 @@ LOSS_TERMS = {
     "cosine": "cosine of all pairs, squared error",
 }
 NOT_MEASURED = "Not measured on this hardware yet."
-STUDY = Study(*(ROOT / "results" / name / "tables.csv" for name in ("minilm", "study_few", "study")))
+STUDY = Study(*(ROOT / "results" / name / "tables.csv" for name in ("minilm", "study", "study_few")))
 
 
 def result(name: str) -> Any:
