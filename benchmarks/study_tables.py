@@ -26,7 +26,7 @@ class Study:
     """The rows of a bench by table, method and data set.
 
     Args:
-        paths: of its tables.csv, and of what was kept of earlier ones.
+        paths: of its tables.csv, and of what was kept of earlier ones; of a row that several have the last one counts.
     """
 
     def __init__(self, *paths: Path) -> None:

@@ -44,6 +44,7 @@ LOSS_TERMS = {
     "cosine": "cosine of all pairs, squared error",
 }
 NOT_MEASURED = "Not measured on this hardware yet."
+# study_few counts until all rows of 16 labels are in study, lest two heads stand in one table
 STUDY = Study(*(ROOT / "results" / name / "tables.csv" for name in ("minilm", "study", "study_few")))
 
 
