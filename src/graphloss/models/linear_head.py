@@ -10,6 +10,7 @@ from torch import Tensor
 
 STRENGTHS = (1.0, 10.0, 100.0)  # inverse of the regularization, as scikit-learn counts it
 SHRINKAGES = (0.1, 0.3)  # of a common covariance
+STOP = {"tol": 1e-5, "max_iter": 3000}  # near the optimum: of a loose stop rounding decides where it is
 FOLDS = 5
 ABSENT = -1e3  # the logit of a class without a document, of no account at any temperature
 
@@ -147,7 +148,7 @@ def fit_by_adam(
 def _labelled(embeddings: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Which documents have a label, their embeddings divided by a scale, their classes, and the scale."""
     known = np.flatnonzero(labels.numpy() >= 0)
-    points = embeddings.float().numpy()[known]
+    points = embeddings.double().numpy()[known]  # in float32 rounding would stop the fit
     scale = float(np.sqrt((points**2).sum(axis=1).mean())) or 1.0  # about unit length, which the strengths are made for
     return known, points / scale, labels.numpy()[known], scale
 
@@ -184,7 +185,7 @@ def _fit(
 
     if len(np.unique(classes)) == 1:
         return _of_all(np.zeros((1, points.shape[1])), np.zeros(1), classes, num_labels)
-    model = LogisticRegression(C=strength, tol=1e-3, max_iter=300, fit_intercept=bias).fit(points, classes)
+    model = LogisticRegression(C=strength, fit_intercept=bias, **STOP).fit(points, classes)
     weight, shift = _of_all(model.coef_, model.intercept_, classes, num_labels)
     return weight, shift if bias else np.zeros_like(shift)
 
@@ -198,7 +199,7 @@ def _fit_discriminants(
     model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Only one sample available")  # of a class, which then shows no spread
-        model.fit(points.astype(np.float64), classes)
+        model.fit(points, classes)
     # what all classes have in common says nothing, and would be most of what float32 has digits for
     weight, shift = (part - part.mean(axis=0) if len(part) > 1 else part for part in (model.coef_, model.intercept_))
     return _of_all(weight, shift, classes, num_labels)
