@@ -57,6 +57,7 @@ MISTAKES = {
         config("seed: [1, a]\n"),
         "seed must be a single value, got [1, 'a']",
     ),
+    "a seed that no generator takes": (good("--seed=-1"), "seed must lie between 0 and 4,294,967,295, got -1"),
     "an empty setting of transformers": (config("seed:\n"), "seed must not be empty"),
     "a name too long for any file": (good("--unlabelled", "ä" * 300), ": File name too long; name another path"),
     "empty file": (write(""), "train.csv is empty; it needs a header and rows"),

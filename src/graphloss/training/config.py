@@ -156,6 +156,8 @@ class TrainingConfig(TrainingArguments):
         self._let_evaluation_follow_saving()
         self._fold_precision()
         super().__post_init__()
+        if isinstance(self.seed, int) and not 0 <= self.seed < 2**32:  # what NumPy takes; RunConfig refuses other kinds
+            raise InputError(f"seed must lie between 0 and {2**32 - 1:,}, got {self.seed}")
 
     def settle_schedule(self, documents: int, width: int = USUAL_WIDTH) -> None:
         """Decide on what was left open: of few documents, how many steps and when they are scored; the learning rate.
