@@ -50,6 +50,20 @@ def test_both_kinds_of_head_are_mixed_as_the_brier_score_of_validation_documents
     assert len(chosen) == 2
 
 
+def test_the_head_expects_the_class_shares_of_validation_documents() -> None:
+    points, labels = documents([16] * CLASSES, 0, noise=0.5)
+    checking, truth = documents([300, 60, 30, 10], 1, noise=0.5)
+    new, classes = documents([600, 120, 60, 20], 2, noise=0.5)
+    head = fit_after_training(points, labels, CLASSES, checking, truth)
+    evenly = torch.cat([torch.nonzero(truth == label)[:10, 0] for label in range(CLASSES)])
+    without = fit_after_training(points, labels, CLASSES, checking[evenly], truth[evenly])
+    right, before = ((each.logits(new).argmax(dim=1) == classes).float().mean() for each in (head, without))
+    assert right > before + 0.1
+    assert abs(fit_temperature(head.logits(checking).numpy(), truth.numpy()) - 1.0) < 0.1
+    plain = fit_after_training(points, labels, CLASSES, checking, truth, bias=False)
+    assert not plain.bias.any()  # where it could not be put
+
+
 def test_without_a_bias_it_is_logistic_regression_alone() -> None:
     points, labels = documents([20] * CLASSES, 0, noise=0.2)
     head = fit_after_training(points, labels, CLASSES, points, labels, bias=False)

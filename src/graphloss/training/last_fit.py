@@ -2,7 +2,7 @@
 
 from itertools import combinations, product
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from scipy.special import softmax
 from torch import Tensor
 from torch.nn import functional
 
-from graphloss.evaluation.calibration import brier_score, fit_temperature
+from graphloss.evaluation.calibration import brier_score, class_shift, fit_temperature
 from graphloss.models.linear_head import LinearHead, fit_linear_head, linear_fits
 from graphloss.training.distributed import ProcessGroup, agreed
 
@@ -38,6 +38,9 @@ def fit_after_training(
     of which the head is sure and wrong. The encoder has seen the labels of the training documents: they lie closer
     together than new ones do, and folds of them cannot tell one head from another.
 
+    Where validation documents have other class shares than the training documents, as where as many of each class were
+    labelled, the head expects those of the validation documents (`graphloss.evaluation.calibration.class_shift`).
+
     Args:
         features: (n, d) float, what the last layer reads of the training documents.
         labels: (n,) their classes; -100 for no label.
@@ -57,13 +60,29 @@ def fit_after_training(
     return head._replace(left_out=head.logits(features))
 
 
+class _Checks(NamedTuple):
+    """What heads are judged by.
+
+    Attributes:
+        points: (m, d) features of validation documents.
+        truth: (m,) their classes.
+        shift: (C,) or 0, what is to be added to the logits of heads before they are judged.
+    """
+
+    points: Float[Tensor, "m d"]
+    truth: Int[np.ndarray, " m"]
+    shift: Float[np.ndarray, " C"] | float = 0.0
+
+
 def _liked_best(
     features: Tensor, labels: Tensor, num_labels: int, points: Tensor, truth: np.ndarray, bias: bool
 ) -> LinearHead:
+    checks = _Checks(points, truth, class_shift(labels.numpy(), truth, num_labels) if bias else 0.0)
     fits = linear_fits(features, labels, num_labels, bias=bias)
-    regressions, discriminants = ([_calibrated(head, points, truth) for head in kind] for kind in fits)
+    regressions, discriminants = ([_calibrated(head, checks) for head in kind] for kind in fits)
     mixtures = [_mixed(*pair, share) for pair in product(regressions, discriminants) for share in SHARES]
-    return _best([_calibrated(head, points, truth) for head in mixtures or regressions], points, truth)
+    best = _best([_calibrated(head, checks) for head in mixtures or regressions], checks)
+    return best._replace(bias=best.bias + torch.as_tensor(checks.shift, dtype=best.bias.dtype))
 
 
 def teach(
@@ -96,29 +115,33 @@ def teach(
     Source: Lee (2013) for the likeliest label in place of an unknown one.
     """
     known = checking_labels >= 0
-    points, truth = checking[known], checking_labels[known].numpy()
+    checks = _Checks(checking[known], checking_labels[known].numpy())
     sureness, likeliest = opinions.masked_fill(labels[:, None] >= 0, 0.0).max(dim=1)
     order = sureness.argsort(descending=True, stable=True)[: int((sureness > 0.0).sum())]
     order = order[:: max(ceil(len(order) / TEACHERS), 1)]
     if not len(order):
         return head
-    heads = [_calibrated(head, points, truth)]
+    heads = [_calibrated(head, checks)]
     for share in TAUGHT:
         taught, sure = labels.clone(), order[: round(share * len(order))]
         taught[sure] = likeliest[sure]
-        heads.append(_liked_best(features, taught, opinions.shape[1], points, truth, bias))
+        heads.append(_liked_best(features, taught, opinions.shape[1], checks.points, checks.truth, bias))
     mixtures = [_mixed(*pair, share) for pair in combinations(heads, 2) for share in EVENLY]
-    best = _best([*heads, *(_calibrated(each, points, truth) for each in mixtures)], points, truth)
+    best = _best([*heads, *(_calibrated(each, checks) for each in mixtures)], checks)
     return head if best is heads[0] else best._replace(left_out=best.logits(features))
 
 
-def _best(heads: list[LinearHead], points: Float[Tensor, "m d"], truth: Int[np.ndarray, " m"]) -> LinearHead:
-    return min(heads, key=lambda head: brier_score(softmax(head.logits(points).numpy(), axis=1), truth))
+def _best(heads: list[LinearHead], checks: _Checks) -> LinearHead:
+    return min(heads, key=lambda head: brier_score(softmax(_logits(head, checks) + checks.shift, axis=1), checks.truth))
 
 
-def _calibrated(head: LinearHead, points: Float[Tensor, "m d"], truth: Int[np.ndarray, " m"]) -> LinearHead:
-    temperature = fit_temperature(head.logits(points).numpy(), truth)
+def _calibrated(head: LinearHead, checks: _Checks) -> LinearHead:
+    temperature = fit_temperature(_logits(head, checks), checks.truth, checks.shift)
     return head._replace(weight=head.weight / temperature, bias=head.bias / temperature)
+
+
+def _logits(head: LinearHead, checks: _Checks) -> Float[np.ndarray, "m C"]:
+    return head.logits(checks.points).numpy()
 
 
 def _mixed(one: LinearHead, other: LinearHead, share: float) -> LinearHead:
