@@ -45,6 +45,23 @@ def test_a_frozen_run_is_a_run(run: Path, capsys: pytest.CaptureFixture[str]) ->
     assert set(report["seconds"]) == {"encoder", "graph"}
 
 
+@pytest.mark.parametrize("flags", [["--setup", "frozen"], ["--max_steps", "1", "--loss", "ce"]], ids=["head", "floor"])
+def test_a_head_on_the_encoder_as_it_was_expects_the_class_shares_of_validation_documents(
+    encoders: dict[str, Path], data: Path, tmp_path: Path, flags: list[str]
+) -> None:
+    texts, labels = sentences(300, seed=2)
+    random.Random(0).shuffle(texts)  # of which nothing can be told
+    labels = [label if row % 6 < 3 else labels[0] for row, label in enumerate(labels)]
+    rows = map(",".join, zip(texts, labels, strict=True))
+    (data / "validation.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    usual = ["--encoder", str(encoders["bert"]), "--pooling", "mean", "--max_length", "8", "--use_cpu", "--index", "no"]
+    assert main(["train", "--data", str(data), *usual, *flags, "--output_dir", str(tmp_path / "run")]) == 0
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    found = metrics.get("floor", metrics)
+    assert found["validation"]["accuracy"] > 0.6  # as often as the first class is right
+    assert metrics["validation"]["accuracy"] < 0.5 or "floor" not in metrics  # what was trained keeps what it learned
+
+
 def test_predictions_with_the_graph(run: Path, tmp_path: Path) -> None:
     source, output = run.parent / "data" / "test.csv", tmp_path / "out.csv"
     flags = ["--model", str(run), "--input", str(source), "--output", str(output)]

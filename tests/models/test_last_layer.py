@@ -8,7 +8,7 @@ from transformers import BatchEncoding
 
 from graphloss.models.classifier import Classifier, build_classifier
 from graphloss.models.encoder import load_encoder
-from graphloss.models.last_layer import divide_logits, last_layer, set_last_layer, without_last_layer
+from graphloss.models.last_layer import calibrate_logits, last_layer, set_last_layer, without_last_layer
 from graphloss.models.linear_head import LinearHead
 from tests.conftest import CONFIGS
 
@@ -26,11 +26,12 @@ def case(request: pytest.FixtureRequest, encoders: dict[str, Path]) -> tuple[Cla
 
 
 @torch.no_grad()
-def test_logits_are_divided_for_good(case: tuple[Classifier, BatchEncoding]) -> None:
+def test_logits_are_calibrated_for_good(case: tuple[Classifier, BatchEncoding]) -> None:
     model, tokens = case
-    before = model(**tokens).logits
-    divide_logits(model, 2.5)
-    torch.testing.assert_close(model(**tokens).logits, before / 2.5)
+    before, shift = model(**tokens).logits, torch.tensor([0.5, -1.0, 0.0], dtype=torch.float64)
+    calibrate_logits(model, 2.5, shift)
+    added = 0.0 if last_layer(model)[1].bias is None else shift.float()
+    torch.testing.assert_close(model(**tokens).logits, before / 2.5 + added)
 
 
 @torch.no_grad()

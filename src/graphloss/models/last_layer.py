@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from graphloss.models.classifier import Classifier
 from graphloss.models.linear_head import LinearHead
@@ -36,9 +36,14 @@ def set_last_layer(model: Classifier, head: LinearHead) -> None:
             layer.bias.copy_(head.bias)
 
 
-def divide_logits(model: Classifier, temperature: float) -> None:
-    """Divide the logits by a temperature for good: the weights of the last layer are divided, whatever serves them."""
+def calibrate_logits(model: Classifier, temperature: float, shift: Tensor) -> None:
+    """Divide the logits by a temperature and add a shift (C,), for good: the last layer does it, whatever serves it.
+
+    A layer without a bias takes no shift but zero.
+    """
     _, layer = last_layer(model)
     with torch.no_grad():
         for weights in layer.parameters():
             weights.div_(temperature)
+        if layer.bias is not None:
+            layer.bias.add_(shift.to(layer.bias))

@@ -28,7 +28,7 @@ from graphloss.training.checkpoints import was_last
 from graphloss.training.distributed import leave, wait_for_all
 from graphloss.training.history import History
 from graphloss.training.interrupt import StopOnSignal
-from graphloss.training.last_fit import fit_after_training
+from graphloss.training.last_fit import expecting, fit_after_training
 from graphloss.training.meter import Meter
 from graphloss.training.progress import Report
 from graphloss.training.record import Recorder
@@ -118,7 +118,8 @@ class _EncoderRun:
         nn.Module.to(model, self.config.training.device)
         head = self._fit(train.embeddings)
         set_last_layer(model, head)
-        return Trained(model, train._replace(logits=head.logits(train.embeddings)), head.left_out)
+        logits = head.logits(train.embeddings)
+        return Trained(model, train._replace(logits=logits), head.left_out, learns_shares=True)
 
     def _begin_at_frozen(self, model: Classifier) -> None:
         """Fit the last layer of a new classifier to what it reads."""
@@ -179,6 +180,8 @@ class _EncoderRun:
         head = LinearHead(layer.weight.detach().cpu(), layer.bias.detach().cpu(), torch.empty(0, layer.out_features))
         with without_last_layer(model):
             validation = self.space.answer(model, "validation")
+        labels, checked = (torch.tensor(self.data.ids[split]) for split in ("train", "validation"))
+        head = expecting(head, labels, validation.logits, checked)
         taught = taught_head(self.space, head, train._replace(logits=train.embeddings), validation)
         if taught is head:
             return self.frozen

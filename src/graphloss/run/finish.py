@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from graphloss.evaluation.calibration import fit_temperature
+from graphloss.evaluation.calibration import class_shift, fit_temperature
 from graphloss.evaluation.metrics import softmax
 from graphloss.evaluation.silhouette import macro_silhouette
 from graphloss.inference.document_graph import DocumentGraph
@@ -15,7 +16,7 @@ from graphloss.inference.index import Views
 from graphloss.inference.index_files import fingerprint
 from graphloss.models.classifier import Classifier, save_classifier
 from graphloss.models.forward import Answers
-from graphloss.models.last_layer import divide_logits
+from graphloss.models.last_layer import calibrate_logits
 from graphloss.models.sentence_encoder import write_modules
 from graphloss.run.graph import graph_of
 from graphloss.run.record import Embeddings, write_record
@@ -33,11 +34,25 @@ class Trained(NamedTuple):
         train: its answers for the training documents, where they are needed.
         left_out: (n, C) logits of the training documents by heads that were fitted without them, where the encoder has
             not seen their labels either.
+        learns_shares: whether its head is yet to learn the class shares of validation documents, as one that is fitted
+            to the encoder as it was; a head that was trained keeps what it learned from training.
     """
 
     model: Classifier
     train: Answers | None
     left_out: Tensor | None = None
+    learns_shares: bool = False
+
+
+class _Calibration(NamedTuple):
+    """What makes the labels of validation documents likeliest: the temperature of the logits, then a shift (C,)."""
+
+    temperature: float
+    shift: Tensor
+
+    def of(self, answers: Answers) -> Answers:
+        """The answers with calibrated logits."""
+        return answers._replace(logits=answers.logits / self.temperature + self.shift.to(answers.logits))
 
 
 @dataclass(frozen=True)
@@ -63,23 +78,25 @@ class Finish:
         """
         space, directory = self.space, self.space.config.directory
         data, model = space.data, trained.model
-        answers, temperature = self._calibrated(model)
-        divide_logits(model, temperature)
+        answers, calibration = self._calibrated(trained)
+        calibrate_logits(model, *calibration)
         self._save_model(model)
         heads = _probabilities(answers)
-        metrics: dict[str, Any] = scores(data, heads, self._silhouettes(answers)) | {"temperature": temperature}
+        metrics: dict[str, Any] = scores(data, heads, self._silhouettes(answers)) | {
+            "temperature": calibration.temperature
+        }
         mixed: Probabilities = {}
         graph, views = None, {}
         if trained.train is not None and space.config.graph.index:
-            left_out = None if trained.left_out is None else trained.left_out / temperature
-            graph, _ = graph_of(space, _divided(trained.train, temperature), answers["validation"], left_out)
+            left_out = None if trained.left_out is None else trained.left_out / calibration.temperature
+            graph, _ = graph_of(space, calibration.of(trained.train), answers["validation"], left_out)
             graph.save(directory.index, fingerprint(directory.model))
             views = {split: self._views(graph, split, each) for split, each in answers.items()}
             mixed = {split: _mixed(graph, views[split], each) for split, each in answers.items()}
             metrics["graph"] = scores(data, mixed) | {"weight": graph.mixture.weight}
         before: dict[str, Answers] = {}
         if floor is not None:
-            before, _ = self._calibrated(floor.model)
+            before, _ = self._calibrated(floor)
             metrics["floor"] = scores(data, _probabilities(before), self._silhouettes(before))
         if space.config.graph.record:
             untouched = {} if floor is None else _embeddings(floor, before)
@@ -107,12 +124,15 @@ class Finish:
         shutil.rmtree(directory.model, ignore_errors=True)  # of a run that was cut off after this
         unfinished.replace(directory.model)
 
-    def _calibrated(self, model: Classifier) -> tuple[dict[str, Answers], float]:
-        """Answers by split with logits by which the validation labels are likeliest, and the temperature for it."""
+    def _calibrated(self, trained: Trained) -> tuple[dict[str, Answers], _Calibration]:
+        """Answers by split, their logits calibrated, and how."""
         data = self.space.data
-        answers = {split: self.space.answer(model, split) for split in data.scored}
-        temperature = fit_temperature(answers["validation"].logits.numpy(), np.asarray(data.ids["validation"]))
-        return {split: _divided(each, temperature) for split, each in answers.items()}, temperature
+        answers = {split: self.space.answer(trained.model, split) for split in data.scored}
+        labels, checked = (np.asarray(data.ids[split]) for split in ("train", "validation"))
+        shift = class_shift(labels, checked, len(data.names)) if trained.learns_shares else np.zeros(len(data.names))
+        temperature = fit_temperature(answers["validation"].logits.numpy(), checked, shift)
+        calibration = _Calibration(temperature, torch.from_numpy(shift))
+        return {split: calibration.of(each) for split, each in answers.items()}, calibration
 
     def _silhouettes(self, answers: dict[str, Answers]) -> dict[str, float]:
         seed, ids = self.space.config.training.seed, self.space.data.ids
@@ -134,10 +154,6 @@ def _embeddings(trained: Trained, answers: dict[str, Answers]) -> Embeddings:
     """Of the documents by split, those of the training documents where they are known."""
     train = {} if trained.train is None else {"train": trained.train.embeddings}
     return train | {split: each.embeddings for split, each in answers.items()}
-
-
-def _divided(answers: Answers, temperature: float) -> Answers:
-    return answers._replace(logits=answers.logits / temperature)
 
 
 def _probabilities(answers: dict[str, Answers]) -> Probabilities:

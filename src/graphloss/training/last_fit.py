@@ -81,8 +81,24 @@ def _liked_best(
     fits = linear_fits(features, labels, num_labels, bias=bias)
     regressions, discriminants = ([_calibrated(head, checks) for head in kind] for kind in fits)
     mixtures = [_mixed(*pair, share) for pair in product(regressions, discriminants) for share in SHARES]
-    best = _best([_calibrated(head, checks) for head in mixtures or regressions], checks)
-    return best._replace(bias=best.bias + torch.as_tensor(checks.shift, dtype=best.bias.dtype))
+    return _shifted(_best([_calibrated(head, checks) for head in mixtures or regressions], checks), checks)
+
+
+def expecting(
+    head: LinearHead, labels: Int[Tensor, " n"], checking: Float[Tensor, "m d"], checking_labels: Int[Tensor, " m"]
+) -> LinearHead:
+    """The head calibrated, and expecting the class shares of validation documents where these are other ones.
+
+    Args:
+        head: with a bias.
+        labels: (n,) classes of the documents that it was fitted to; -100 for no label.
+        checking: (m, d) what it reads of validation documents.
+        checking_labels: (m,) their classes; some have a label.
+    """
+    known = checking_labels >= 0
+    truth = checking_labels[known].numpy()
+    checks = _Checks(checking[known], truth, class_shift(labels.numpy(), truth, len(head.bias)))
+    return _shifted(_calibrated(head, checks), checks)
 
 
 def teach(
@@ -142,6 +158,10 @@ def _calibrated(head: LinearHead, checks: _Checks) -> LinearHead:
 
 def _logits(head: LinearHead, checks: _Checks) -> Float[np.ndarray, "m C"]:
     return head.logits(checks.points).numpy()
+
+
+def _shifted(head: LinearHead, checks: _Checks) -> LinearHead:
+    return head._replace(bias=head.bias + torch.as_tensor(checks.shift, dtype=head.bias.dtype))
 
 
 def _mixed(one: LinearHead, other: LinearHead, share: float) -> LinearHead:
