@@ -44,8 +44,7 @@ LOSS_TERMS = {
     "cosine": "cosine of all pairs, squared error",
 }
 NOT_MEASURED = "Not measured on this hardware yet."
-# study_few counts until all rows of 16 labels are in study, lest two heads stand in one table
-STUDY = Study(*(ROOT / "results" / name / "tables.csv" for name in ("minilm", "study", "study_few")))
+STUDY = Study(*(ROOT / "results" / name / "tables.csv" for name in ("minilm", "study")))
 
 
 def result(name: str) -> Any:
@@ -332,7 +331,6 @@ TABLES = {
     "minilm": partial(bench_tables, "minilm"),
     "bertgcn": partial(bench_tables, "bertgcn"),
     "study": partial(bench_tables, "study"),
-    "study_few": partial(bench_tables, "study_few"),
     "study-promises": study_promises,
     "study-short": STUDY.short,
     "published-gains": published_gains,
