@@ -80,8 +80,8 @@ class Study:
                 UNLABELLED: "the same, with unlabelled documents",
             }
             for method, text in heads.items():
-                if not self.has(table, method):
-                    continue
+                if not self.has(table, method) or (table != MANY and max(self.of(table, method, "seeds")) < seeds[0]):
+                    continue  # of few labels the draw decides: one seed says nothing beside the mean of several
                 pairs = zip(*(self.of(table, method, name) for name in ("accuracy", "macro_f1")), strict=True)
                 cells = [f"{100 * accuracy:.1f} / {100 * macro_f1:.1f}" for accuracy, macro_f1 in pairs]
                 one = ", one seed" if seeds[0] > max(self.of(table, method, "seeds")) == 1 else ""
