@@ -47,7 +47,7 @@ def test_a_frozen_run_is_a_run(run: Path, capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.mark.parametrize("flags", [["--setup", "frozen"], ["--max_steps", "1", "--loss", "ce"]], ids=["head", "floor"])
 def test_a_head_on_the_encoder_as_it_was_expects_the_class_shares_of_validation_documents(
-    encoders: dict[str, Path], data: Path, tmp_path: Path, flags: list[str]
+    encoders: dict[str, Path], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str]
 ) -> None:
     texts, labels = sentences(300, seed=2)
     random.Random(0).shuffle(texts)  # of which nothing can be told
@@ -58,6 +58,8 @@ def test_a_head_on_the_encoder_as_it_was_expects_the_class_shares_of_validation_
     assert main(["train", "--data", str(data), *usual, *flags, "--output_dir", str(tmp_path / "run")]) == 0
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     found = metrics.get("floor", metrics)
+    told = "the head expects the class shares of the validation documents" in capsys.readouterr().out
+    assert told == ("floor" not in metrics)
     assert found["validation"]["accuracy"] > 0.6  # as often as the first class is right
     assert metrics["validation"]["accuracy"] < 0.5 or "floor" not in metrics  # what was trained keeps what it learned
 

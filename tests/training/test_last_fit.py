@@ -11,7 +11,7 @@ from torch import Tensor
 from graphloss.evaluation.calibration import brier_score, fit_temperature
 from graphloss.models.linear_head import fit_linear_head, linear_fits
 from graphloss.training import last_fit
-from graphloss.training.last_fit import MOST, SHARES, RunningFit, fit_after_training, teach
+from graphloss.training.last_fit import MOST, SHARES, RunningFit, expecting, fit_after_training, teach
 
 CLASSES, WIDTH = 4, 24
 
@@ -60,6 +60,10 @@ def test_the_head_expects_the_class_shares_of_validation_documents() -> None:
     right, before = ((each.logits(new).argmax(dim=1) == classes).float().mean() for each in (head, without))
     assert right > before + 0.1
     assert abs(fit_temperature(head.logits(checking).numpy(), truth.numpy()) - 1.0) < 0.1
+    frozen = fit_linear_head(points, labels, CLASSES)
+    told = expecting(frozen, labels, checking, truth)
+    right, before = ((each.logits(new).argmax(dim=1) == classes).float().mean() for each in (told, frozen))
+    assert right > before + 0.1
     plain = fit_after_training(points, labels, CLASSES, checking, truth, bias=False)
     assert not plain.bias.any()  # where it could not be put
 

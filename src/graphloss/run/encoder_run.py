@@ -6,6 +6,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from rich.console import Console
@@ -14,6 +15,7 @@ from transformers import PrinterCallback, TrainerCallback, set_seed
 
 from graphloss.data.splits import Splits
 from graphloss.errors import InputError
+from graphloss.evaluation.calibration import class_shift
 from graphloss.models.adapters import add_adapters, merge_adapters
 from graphloss.models.classifier import Classifier, LinearHeadClassifier
 from graphloss.models.forward import Answers
@@ -173,6 +175,7 @@ class _EncoderRun:
 
     def after_none(self) -> Trained:
         """The head on the encoder as it was, which documents without a label may have taught."""
+        self._tell_of_shares()
         if not can_be_taught(self.data):
             return self.frozen
         model = self.frozen.model
@@ -224,11 +227,19 @@ class _EncoderRun:
             train, validation = self.space.training_answer(model), self.space.answer(model, "validation")
         labels, checked = (torch.tensor(self.data.ids[split]) for split in ("train", "validation"))
         size, bias = len(self.data.names), last_layer(model)[1].bias is not None
+        if bias:
+            self._tell_of_shares()
         head = fit_after_training(train.logits, labels, size, validation.logits, checked, bias=bias)
         if can_be_taught(self.data):
             head = taught_head(self.space, head, train, validation, bias=bias)
         set_last_layer(model, head)
         return Trained(model, train._replace(logits=head.left_out))
+
+    def _tell_of_shares(self) -> None:
+        """Say so where a fitted head will expect other class shares than the labelled documents have."""
+        labels, checked = (np.asarray(self.data.ids[split]) for split in ("train", "validation"))
+        if class_shift(labels, checked, len(self.data.names)).any():
+            self.say("the head expects the class shares of the validation documents, which are not those of training")
 
     def _probe(self, model: Classifier) -> Trained:
         """Fit a linear head to an encoder that was trained without one as the paper does."""
