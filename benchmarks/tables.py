@@ -336,6 +336,7 @@ TABLES = {
     "published-gains": published_gains,
     "few_labels": partial(performance, "few_labels", few_labels_rows),
     "departures": partial(bench_tables, "departures"),
+    "windows": partial(bench_grid, "windows"),
     "starts": partial(bench_grid, "starts"),
     "development": partial(bench_grid, "development"),
     "ablations-few": partial(ablations_table, "few"),
