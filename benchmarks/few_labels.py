@@ -108,7 +108,6 @@ def main() -> None:
                 rows.append({"data": data, "seed": seed, "method": method} | train(source, seed))
                 print(rows[-1], flush=True)
                 conclude("few_labels", {"rows": rows}, bounds_of(rows), options)
-    conclude("few_labels", {"rows": rows}, bounds_of(rows), options)
 
 
 if __name__ == "__main__":
